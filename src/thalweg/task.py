@@ -1,0 +1,129 @@
+"""What is predicted: the kind of task, its targets, the names of its loss and its metric.
+
+A Task names its loss and its metric; the functions themselves live in ``thalweg.optim``, so that
+reading data needs no JAX.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from thalweg.errors import unknown_option
+
+Kind = Literal["regression", "binary", "multiclass"]
+Direction = Literal["maximize", "minimize"]
+
+KINDS: tuple[Kind, ...] = ("regression", "binary", "multiclass")
+
+LOSSES: dict[Kind, tuple[str, ...]] = {
+    "regression": ("mse", "mae", "huber", "log_cosh", "quantile", "poisson"),
+    "binary": ("cross_entropy", "focal", "hinge", "mse"),
+    "multiclass": ("cross_entropy", "focal", "hinge", "mse"),
+}
+"""The losses of each head, its default first."""
+
+METRICS: dict[Kind, dict[str, Direction]] = {
+    "regression": {
+        "rmse": "minimize",
+        "mse": "minimize",
+        "mae": "minimize",
+        "r2": "maximize",
+        "median_absolute_error": "minimize",
+        "mape": "minimize",
+    },
+    "binary": {
+        "accuracy": "maximize",
+        "balanced_accuracy": "maximize",
+        "f1": "maximize",
+        "precision": "maximize",
+        "recall": "maximize",
+        "matthews_corrcoef": "maximize",
+        "roc_auc": "maximize",
+        "average_precision": "maximize",
+        "log_loss": "minimize",
+        "brier": "minimize",
+    },
+    "multiclass": {
+        "accuracy": "maximize",
+        "balanced_accuracy": "maximize",
+        "f1_macro": "maximize",
+        "top_5_accuracy": "maximize",
+        "roc_auc": "maximize",
+        "log_loss": "minimize",
+    },
+}
+"""The metrics of each kind of task with the direction that is better, its default first.
+
+Names follow scikit-learn's; ``roc_auc`` of a multiclass task is one-vs-rest, macro-averaged.
+"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted from the fields of a Dataset.
+
+    Args:
+        kind: ``"regression"``, ``"binary"`` or ``"multiclass"``.
+        targets: names of the target columns (one, but for regression on several targets).
+        classes: class labels in the order of the outputs, as the user knows them; empty for
+            regression.
+        loss: name of the training loss, one of ``LOSSES[kind]``.
+        metric: name of the metric that chooses, one of ``METRICS[kind]``.
+    """
+
+    kind: Kind
+    targets: tuple[str, ...]
+    classes: tuple[Any, ...] = ()
+    loss: str = ""
+    metric: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise unknown_option("task", self.kind, KINDS)
+        if not self.loss:
+            object.__setattr__(self, "loss", LOSSES[self.kind][0])
+        if not self.metric:
+            object.__setattr__(self, "metric", next(iter(METRICS[self.kind])))
+        if self.loss not in LOSSES[self.kind]:
+            raise unknown_option(f"loss of a {self.kind} task", self.loss, LOSSES[self.kind])
+        if self.metric not in METRICS[self.kind]:
+            raise unknown_option(f"metric of a {self.kind} task", self.metric, METRICS[self.kind])
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the output head: targets, one logit, or one logit a class."""
+        if self.kind == "regression":
+            return len(self.targets)
+        return 1 if self.kind == "binary" else len(self.classes)
+
+    @property
+    def direction(self) -> Direction:
+        """Whether more or less of the metric is better."""
+        return METRICS[self.kind][self.metric]
+
+    @property
+    def sign(self) -> float:
+        """+1 where more of the metric is better, -1 where less is."""
+        return 1.0 if self.direction == "maximize" else -1.0
+
+    def with_choice(self, *, loss: str | None = None, metric: str | None = None) -> Task:
+        """Return the Task with another loss or metric."""
+        return replace(self, loss=loss or self.loss, metric=metric or self.metric)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the Task as JSON-able values."""
+        record = asdict(self)
+        record["targets"], record["classes"] = list(self.targets), list(self.classes)
+        return record
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Task:
+        """Rebuild a Task from ``to_dict``."""
+        return cls(
+            kind=record["kind"],
+            targets=tuple(record["targets"]),
+            classes=tuple(record["classes"]),
+            loss=record["loss"],
+            metric=record["metric"],
+        )
