@@ -367,14 +367,14 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
     # Traced: arguments of the program.
     "optimizer": Hyperparameter(False, "adam", _is_name, "the name of an optimizer", "update rule"),
     "learning_rate": Hyperparameter(
-        False, 1e-3, _number(0.0, 1e6), "from 0 to 1e6", "peak learning rate"
+        False, None, _number(0.0, 1e6), "from 0 to 1e6", "peak learning rate"
     ),
-    "momentum": Hyperparameter(False, 0.9, _BELOW_ONE, "in [0, 1)", "decay of the velocity"),
-    "b1": Hyperparameter(False, 0.9, _BELOW_ONE, "in [0, 1)", "decay of the first moment"),
-    "b2": Hyperparameter(False, 0.999, _BELOW_ONE, "in [0, 1)", "decay of the second moment"),
-    "eps": Hyperparameter(False, 1e-8, _NOT_NEGATIVE, "0 or more", "added to the denominator"),
+    "momentum": Hyperparameter(False, None, _BELOW_ONE, "in [0, 1)", "decay of the velocity"),
+    "b1": Hyperparameter(False, None, _BELOW_ONE, "in [0, 1)", "decay of the first moment"),
+    "b2": Hyperparameter(False, None, _BELOW_ONE, "in [0, 1)", "decay of the second moment"),
+    "eps": Hyperparameter(False, None, _NOT_NEGATIVE, "0 or more", "added to the denominator"),
     "weight_decay": Hyperparameter(
-        False, 0.0, _NOT_NEGATIVE, "0 or more", "decoupled weight decay"
+        False, None, _NOT_NEGATIVE, "0 or more", "decoupled weight decay"
     ),
     "l1": Hyperparameter(False, 0.0, _NOT_NEGATIVE, "0 or more", "weight of sum |w| in the loss"),
     "l2": Hyperparameter(False, 0.0, _NOT_NEGATIVE, "0 or more", "weight of sum w²/2 in the loss"),
@@ -430,34 +430,39 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
 """Every hyperparameter that Thalweg's own families, rules, schedules and losses read."""
 
 
-def register_hyperparameter(name: str, known: Hyperparameter) -> None:
-    """Add a hyperparameter that belongs to a rule, schedule or loss (used while they load)."""
-    HYPERPARAMETERS.setdefault(name, known)
+def _owned(name_rules: dict[str, str]) -> dict[str, Hyperparameter]:
+    """Return numeric hyperparameters whose default and range are their owner's."""
+    return {
+        name: Hyperparameter(False, None, _number(-_INF, _INF), "a number", about)
+        for name, about in name_rules.items()
+    }
 
 
-def rule_hyperparameter(default: Value, about: str) -> Hyperparameter:
-    """Return a traced numeric hyperparameter without bounds of its own."""
-    return Hyperparameter(False, default, _number(-_INF, _INF), "a number", about)
-
-
-_RULE_HYPERPARAMETERS = {
-    "final_lr": (0.1, "AdaBound: learning rate it ends as SGD with"),
-    "gamma": (1e-3, "AdaBound: speed at which the bounds close"),
-    "rho": (None, "decay of the squared average, or the radius of SAM's neighbourhood"),
-    "decay": (None, "decay of the squared average (RMSprop)"),
-    "initial_accumulator": (None, "first value of the squared sum"),
-    "trust_coefficient": (None, "LARS: factor on the trust ratio"),
-    "final_factor": (None, "schedule: last rate as a share of the peak"),
-    "decay_rate": (None, "schedule: factor for each interval"),
-    "power": (None, "schedule: exponent of the polynomial"),
-    "num_cycles": (None, "schedule: number of cosine cycles"),
-    "stable": (None, "schedule: share of the steps at the peak"),
-    "step_fraction": (None, "schedule: share of the steps between drops"),
-    "plateau_factor": (0.1, "reduce_on_plateau: factor at each reduction"),
-    "plateau_patience": (5, "reduce_on_plateau: evaluations without improvement"),
-}
-for _name, (_default, _about) in _RULE_HYPERPARAMETERS.items():
-    register_hyperparameter(_name, rule_hyperparameter(_default, _about))
+# Rules and schedules define these (and check their ranges); here they only get their names.
+HYPERPARAMETERS |= _owned(
+    {
+        "initial_accumulator": "Adagrad, Yogi: first value of the squared average",
+        "momentum_decay": "NAdam in torch's form: decay of the momentum",
+        "threshold": "RAdam: length of the average from which it is rectified",
+        "eps_root": "AdaBelief: constant added to the variance at every step",
+        "final_lr": "AdaBound: the SGD rate that it ends with",
+        "gamma": "AdaBound: speed at which its bounds close",
+        "trust_coefficient": "LARS: factor on the trust ratio",
+        "final_factor": "schedules: last rate as a share of the peak",
+        "initial_factor": "one_cycle: first rate as a share of the peak",
+        "decay_rate": "step: factor at each drop",
+        "step_fraction": "step: share of the steps between drops",
+        "power": "polynomial: exponent",
+        "num_cycles": "cosine_restarts: number of cycles",
+        "stable": "warmup_stable_decay: share of the steps at the peak",
+        "plateau_factor": "reduce_on_plateau: factor at each reduction",
+        "plateau_patience": "reduce_on_plateau: evaluations without improvement",
+        "plateau_cooldown": "reduce_on_plateau: evaluations of rest after a reduction",
+        "plateau_rtol": "reduce_on_plateau: relative improvement that counts",
+        "plateau_atol": "reduce_on_plateau: absolute improvement that counts",
+        "rho": "SAM: radius of the neighbourhood",
+    }
+)
 
 
 # ------------------------------------------------------------------------------ Config, Structure

@@ -1,0 +1,35 @@
+"""Families of networks, one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from thalweg.errors import unknown_option
+from thalweg.models import linear, mlp
+from thalweg.models.base import InputShape, Network, count_params
+from thalweg.space import Structure
+
+FAMILIES: dict[str, Callable[[Structure, InputShape, int], Network]] = {
+    "linear": linear.build,
+    "mlp": mlp.build,
+}
+"""Families by name: a builder from structure, inputs and number of outputs."""
+
+
+def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Network:
+    """Build the network of a structure.
+
+    Args:
+        structure: family, widths and so on.
+        inputs: what the network reads.
+        num_outputs: width of the output head.
+
+    Raises:
+        OptionError: where the family is not known.
+    """
+    if structure.model not in FAMILIES:
+        raise unknown_option("model", structure.model, FAMILIES)
+    return FAMILIES[structure.model](structure, inputs, num_outputs)
+
+
+__all__ = ["FAMILIES", "InputShape", "Network", "build", "count_params"]

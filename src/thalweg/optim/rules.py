@@ -258,8 +258,13 @@ def _adadelta(t: Array, hp: Mapping[str, Array]) -> Coefficients:
     """``v' = ρ·v + (1 − ρ)·g²``, ``u = g·√(w + ε)/√(v' + ε)``, ``w' = ρ·w + (1 − ρ)·u²``; ρ is b2."""
     rho, eps = hp["b2"], hp["eps"]
     return {
-        **{"v_a": rho, "v_b": 1 - rho, "e_in": eps},
-        **{"k_0": eps, "k_w": 1.0, "w_a": rho, "w_u": 1 - rho},
+        "v_a": rho,
+        "v_b": 1 - rho,
+        "e_in": eps,
+        "k_0": eps,
+        "k_w": 1.0,
+        "w_a": rho,
+        "w_u": 1 - rho,
     }
 
 
@@ -291,8 +296,13 @@ def _adam(t: Array, hp: Mapping[str, Array]) -> Coefficients:
     b1, b2, c1, root2 = _moments(t, hp)
     scale = root2 / c1
     return {
-        **{"m_a": b1, "m_b": 1 - b1, "v_a": b2, "v_b": 1 - b2},
-        **{"n_g": scale * (1 - b1), "n_m": scale * b1, "e_out": root2 * hp["eps"]},
+        "m_a": b1,
+        "m_b": 1 - b1,
+        "v_a": b2,
+        "v_b": 1 - b2,
+        "n_g": scale * (1 - b1),
+        "n_m": scale * b1,
+        "e_out": root2 * hp["eps"],
     }
 
 
@@ -300,8 +310,15 @@ def _amsgrad(t: Array, hp: Mapping[str, Array]) -> Coefficients:
     """``w' = max(w, v̂)``, ``u = m̂/(√w' + ε)``: the maximum of the corrected average (Optax)."""
     b1, b2, c1, root2 = _moments(t, hp)
     return {
-        **{"m_a": b1, "m_b": 1 - b1, "v_a": b2, "v_b": 1 - b2, "x_w": 1.0, "x_v": root2**-2},
-        **{"n_g": (1 - b1) / c1, "n_m": b1 / c1, "e_out": hp["eps"]},
+        "m_a": b1,
+        "m_b": 1 - b1,
+        "v_a": b2,
+        "v_b": 1 - b2,
+        "x_w": 1.0,
+        "x_v": root2**-2,
+        "n_g": (1 - b1) / c1,
+        "n_m": b1 / c1,
+        "e_out": hp["eps"],
     }
 
 
@@ -314,8 +331,13 @@ def _adamax(t: Array, hp: Mapping[str, Array]) -> Coefficients:
     """``y' = max(b2·y, |g| + ε)``, ``u = m̂/y'``; kept as ``v = y²``."""
     b1, b2, c1, _ = _moments(t, hp)
     return {
-        **{"m_a": b1, "m_b": 1 - b1, "s_0": hp["eps"], "v_max": b2 * b2, "v_b": 1.0},
-        **{"n_g": (1 - b1) / c1, "n_m": b1 / c1},
+        "m_a": b1,
+        "m_b": 1 - b1,
+        "s_0": hp["eps"],
+        "v_max": b2 * b2,
+        "v_b": 1.0,
+        "n_g": (1 - b1) / c1,
+        "n_m": b1 / c1,
     }
 
 
@@ -361,9 +383,14 @@ def _radam(torch: bool) -> Callable[[Array, Mapping[str, Array]], Coefficients]:
         # torch adds its epsilon before the correction of v, Optax after it.
         eps = hp["eps"] * (1.0 if torch else root2)
         return {
-            **{"m_a": b1, "m_b": 1 - b1, "v_a": b2, "v_b": 1 - b2},
-            **{"n_g": scale * (1 - b1), "n_m": scale * b1},
-            **{"x_v": rectified * 1.0, "e_out": np.where(rectified, eps, 1.0)},
+            "m_a": b1,
+            "m_b": 1 - b1,
+            "v_a": b2,
+            "v_b": 1 - b2,
+            "n_g": scale * (1 - b1),
+            "n_m": scale * b1,
+            "x_v": rectified * 1.0,
+            "e_out": np.where(rectified, eps, 1.0),
         }
 
     return coefficients
@@ -392,8 +419,14 @@ def _adabound(running_max: bool) -> Callable[[Array, Mapping[str, Array]], Coeff
         final = final * c1 / root2
         scale = root2 / c1
         return {
-            **{"m_a": b1, "m_b": 1 - b1, "v_a": b2, "v_b": 1 - b2, "x_w": float(running_max)},
-            **{"n_g": scale * (1 - b1), "n_m": scale * b1, "e_out": hp["eps"]},
+            "m_a": b1,
+            "m_b": 1 - b1,
+            "v_a": b2,
+            "v_b": 1 - b2,
+            "x_w": float(running_max),
+            "n_g": scale * (1 - b1),
+            "n_m": scale * b1,
+            "e_out": hp["eps"],
             "low": final * (1 - 1 / (hp["gamma"] * t + 1)),
             "high": np.minimum(final * (1 + 1 / (hp["gamma"] * t)), _HUGE),
         }
@@ -409,8 +442,12 @@ def _lamb(t: Array, hp: Mapping[str, Array]) -> Coefficients:
 def _lars(t: Array, hp: Mapping[str, Array]) -> Coefficients:
     """``r = g + λ·p``; ``w' = μ·w + η·κ·‖p‖/(‖r‖ + ε)·r`` for each array; ``p' = p − w'``."""
     return {
-        **{"e_out": 1.0, "trust": 1.0, "trust_eps": hp["eps"], "w_a": hp["momentum"]},
-        **{"trust_coefficient": hp["trust_coefficient"], "trace": 1.0},
+        "e_out": 1.0,
+        "trust": 1.0,
+        "trust_eps": hp["eps"],
+        "w_a": hp["momentum"],
+        "trust_coefficient": hp["trust_coefficient"],
+        "trace": 1.0,
     }
 
 
@@ -439,8 +476,12 @@ def _rmsprop_rows() -> list[Rule]:
                     hp["momentum"] = 0.9
                 uses = dataclasses.replace(
                     _USES_RMS,
-                    **{"m": centered, "centered": centered, "inner_eps": not torch},
-                    **{"w": momentum, "w_linear": momentum, "trace": momentum},
+                    m=centered,
+                    centered=centered,
+                    inner_eps=not torch,
+                    w=momentum,
+                    w_linear=momentum,
+                    trace=momentum,
                     trace_outer=momentum and torch,
                 )
                 rows.append(

@@ -1,0 +1,83 @@
+"""The problems, the same for every contestant: data, sizes and order, in NumPy only."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+LINE_EPOCHS = 1_000
+LINE_LEARNING_RATE = 0.1
+XOR_EPOCHS = 1_000
+XOR_LEARNING_RATE = 0.01
+XOR_HIDDEN = 4
+MNIST_WIDTHS = (784, 128, 10)
+MNIST_BATCH = 32
+MNIST_LEARNING_RATE = 1e-3
+
+
+class Digits28(NamedTuple):
+    """MNIST, or data of its shape: ``x`` float32 [N, 784] in 0..1, ``y`` int64 [N]."""
+
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    note: str
+
+
+def line(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return 100 points of y = 2x + 1 + noise (sd 0.1), x uniform in -1..1, both [100, 1]."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, (100, 1)).astype(np.float32)
+    return x, (2 * x + 1 + 0.1 * rng.standard_normal((100, 1))).astype(np.float32)
+
+
+def xor() -> tuple[np.ndarray, np.ndarray]:
+    """Return the four rows of exclusive or, [4, 2] and [4, 1]."""
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+    return x, np.array([[0], [1], [1], [0]], np.float32)
+
+
+def xor_order(seed: int, epochs: int) -> np.ndarray:
+    """Return the row of each of the ``4 · epochs`` steps, every epoch a new permutation."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.permutation(4) for _ in range(epochs)])
+
+
+def mnist(folder: Path | None, *, rows: int | None = None) -> Digits28:
+    """Read MNIST's four IDX files from ``folder``; make data of their shape where it is absent.
+
+    Args:
+        folder: Folder with ``train-images-idx3-ubyte.gz`` and its three siblings.
+        rows: Keep the first so many training rows (and a sixth of that for the test).
+    """
+    if folder is not None and (folder / "train-images-idx3-ubyte.gz").exists():
+        x, y = (
+            _idx(folder / f"train-{part}.gz") for part in ("images-idx3-ubyte", "labels-idx1-ubyte")
+        )
+        u, v = (
+            _idx(folder / f"t10k-{part}.gz") for part in ("images-idx3-ubyte", "labels-idx1-ubyte")
+        )
+        note = ""
+    else:
+        rng = np.random.default_rng(0)
+        centres = rng.integers(0, 256, (10, 784))
+        y, v = rng.integers(0, 10, 60_000), rng.integers(0, 10, 10_000)
+        x, u = (centres[t] // 2 + rng.integers(0, 128, (t.size, 784)) for t in (y, v))
+        note = "generated data of MNIST's shape: the score means nothing"
+    rows = rows or len(x)
+    x, y, u, v = x[:rows], y[:rows], u[: rows // 6], v[: rows // 6]
+    scale = np.float32(1 / 255)
+    return Digits28(
+        x.reshape(len(x), 784).astype(np.float32) * scale, y.astype(np.int64),
+        u.reshape(len(u), 784).astype(np.float32) * scale, v.astype(np.int64), note,
+    )  # fmt: skip
+
+
+def _idx(path: Path) -> np.ndarray:
+    raw = gzip.decompress(path.read_bytes())
+    shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)

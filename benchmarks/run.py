@@ -1,0 +1,187 @@
+"""Time Thalweg beside its peers: ``python benchmarks/run.py [TASK ...]`` (see README.md)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from harness import Contestant, Setting, Task, gemm_peak, hardware, interleave, ratios, show
+
+
+def ours(name: str, task: str, form: str, cache: str | None = None) -> Contestant:
+    return Contestant(name, f"ours/{task}.py", form, "ours", cache)
+
+
+def mixed(widths: str) -> Task:
+    return Task(
+        f"A cohort of 64 networks {widths}, batch 32: all rules mixed against all Adam",
+        [
+            Contestant("vmap of optax.adam", "mixed_cohort.py", widths, "peers"),
+            Contestant(
+                "vmap of optax.adam, XLA's defaults", "mixed_cohort.py", f"{widths}-default"
+            ),
+            ours("Thalweg, all rules mixed", "mixed", widths),
+        ],
+        reference="peers",
+    )
+
+
+# Peers, best form first. "mixed" needs JAX on both sides, so its peers run in our Python.
+TASKS: dict[str, list[Task]] = {
+    "line": [
+        Task(
+            "y = 2x + 1 from 100 points, full batch, 1,000 epochs",
+            [
+                ours("Thalweg", "line", "alone"),
+                Contestant("TensorFlow, whole loop in XLA", "peers/tensorflow_line.py", "loop"),
+                Contestant("PyTorch, compiled step", "peers/torch_line.py", "compiled"),
+                Contestant("PyTorch, bare tensors", "peers/torch_line.py", "tensors"),
+                Contestant("PyTorch, nn.Linear and SGD", "peers/torch_line.py", "module"),
+                Contestant("TensorFlow, tf.function", "peers/tensorflow_line.py", "function"),
+                Contestant("TensorFlow, eager", "peers/tensorflow_line.py", "eager"),
+            ],
+        )
+    ],
+    "xor": [
+        Task(
+            "XOR 2-4-1, batch 1, Adam, 1,000 epochs (4,000 steps)",
+            [
+                ours("Thalweg", "xor", "alone"),
+                ours("Thalweg, cohort of 64", "xor", "cohort"),
+                Contestant("PyTorch, compiled step", "peers/torch_xor.py", "compiled"),
+                Contestant("PyTorch, fused Adam", "peers/torch_xor.py", "fused"),
+                Contestant("PyTorch, plain", "peers/torch_xor.py", "plain"),
+                Contestant("Keras on JAX, one long epoch", "peers/keras_xor.py", "jax-stacked"),
+                Contestant("Keras on JAX", "peers/keras_xor.py", "jax"),
+                Contestant(
+                    "Keras on TensorFlow, one long epoch",
+                    "peers/keras_xor.py",
+                    "tensorflow-stacked",
+                ),
+                Contestant("Keras on PyTorch", "peers/keras_xor.py", "torch"),
+                Contestant("Keras on TensorFlow", "peers/keras_xor.py", "tensorflow"),
+            ],
+        )
+    ],
+    "mnist": [
+        Task(
+            "MLP 784-128-10, batch 32, Adam, one epoch of 60,000",
+            [
+                ours("Thalweg", "mnist", "alone"),
+                ours("Thalweg, cohort of 16", "mnist", "cohort"),
+                Contestant("PyTorch, tensors, fused Adam", "peers/torch_mnist.py", "preloaded"),
+                Contestant("PyTorch, torch.compile", "peers/torch_mnist.py", "compiled"),
+                Contestant("PyTorch, all threads", "peers/torch_mnist.py", "all-threads"),
+                Contestant("PyTorch, DataLoader", "peers/torch_mnist.py", "loader"),
+                Contestant("Keras on JAX", "peers/keras_mnist.py", "jax"),
+                Contestant(
+                    "Keras on TensorFlow, 25 steps a call",
+                    "peers/keras_mnist.py",
+                    "tensorflow-stacked",
+                ),
+                Contestant("Keras on TensorFlow", "peers/keras_mnist.py", "tensorflow"),
+            ],
+        )
+    ],
+    "digits": [
+        Task(
+            "Best of 64 MLPs on digits, 20 epochs, losers stopped early",
+            [
+                ours("Thalweg, first run", "digits", "halving", "fresh"),
+                ours("Thalweg, compiled before", "digits", "halving", "kept"),
+                Contestant(
+                    "Optuna TPE, median, 2 processes", "peers/optuna_digits.py", "median-two"
+                ),
+                Contestant("Optuna TPE, median", "peers/optuna_digits.py", "median"),
+                Contestant(
+                    "Optuna TPE, Hyperband, 2 processes", "peers/optuna_digits.py", "hyperband-two"
+                ),
+                Contestant("Ray Tune ASHA", "peers/ray_digits.py", "asha"),
+            ],
+            clock="result_seconds",
+        ),
+        Task(
+            "Best of 64 MLPs on digits, 20 epochs, all trained to the end",
+            [
+                ours("Thalweg, first run", "digits", "all", "fresh"),
+                ours("Thalweg, compiled before", "digits", "all", "kept"),
+                Contestant("random search, 2 processes", "peers/random_digits.py", "two"),
+                Contestant("random search, 1 process", "peers/random_digits.py", "one"),
+            ],
+            clock="result_seconds",
+        ),
+    ],
+    "mixed": [mixed("30-64-2"), mixed("784-128-10")],
+}
+REPEATS = {"digits": 10}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}; default all"
+    )
+    parser.add_argument("--repeats", type=int, help="rounds; default 5, and 10 seeds for digits")
+    parser.add_argument("--peers-python", default=sys.executable, help="Python that has the peers")
+    parser.add_argument("--data", type=Path, help="folder that holds MNIST's files")
+    parser.add_argument("--only", default="", help="contestants whose name has this text")
+    parser.add_argument(
+        "--tiny", action="store_true", help="does everything run? figures mean nothing"
+    )
+    parser.add_argument("--out", type=Path, help="write everything as JSON to this file")
+    args = parser.parse_args()
+    unknown = [name for name in args.tasks if name not in TASKS]
+    if unknown:
+        parser.error(f"unknown task {', '.join(unknown)}: choose from {', '.join(TASKS)}")
+    # resolve() would follow a virtual environment's link out of the environment
+    peers_python = (
+        os.path.abspath(args.peers_python) if os.sep in args.peers_python else args.peers_python
+    )
+    setting = Setting(peers_python, data=args.data and args.data.resolve(), tiny=args.tiny)
+
+    start = time.perf_counter()
+    machine = hardware()
+    print("\n".join(f"{key}: {value}" for key, value in machine.items()))
+    peaks = gemm_peak(setting)
+    for library, found in peaks.items():
+        print(f"float32 GEMM peak through {library}: {found.get('score', found.get('missing'))}")
+    peak = max((found["score"] for found in peaks.values() if "score" in found), default=0.0)
+
+    report: dict = {"command": sys.argv, "hardware": machine, "gemm": peaks, "tasks": []}
+    versions: dict[str, str] = {}
+    for name in args.tasks or TASKS:
+        for task in TASKS[name]:
+            chosen = [c for c in task.contestants if args.only.lower() in c.name.lower()]
+            task = Task(task.title, chosen, task.clock, task.reference)
+            print(f"\n{task.title}", flush=True)
+            here = setting
+            if name == "mixed":
+                here = Setting(setting.ours_python, data=setting.data, tiny=setting.tiny)
+            repeats = args.repeats or (1 if args.tiny else REPEATS.get(name, 5))
+            records = interleave(task, here, repeats)
+            show(task, records, peak)
+            for record in records:
+                for run in record.runs:
+                    versions.update(run["versions"])
+            report["tasks"].append(
+                {
+                    "name": name,
+                    "title": task.title,
+                    "clock": task.clock,
+                    "contestants": [asdict(record) for record in records],
+                    "ratios": ratios(task, records),
+                }
+            )
+            if args.out:  # after every task: an interrupted run keeps what it has
+                report |= {"versions": versions, "wall_seconds": time.perf_counter() - start}
+                args.out.write_text(json.dumps(report, indent=1))
+    print(f"\nversions: {versions}\nwall time: {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Linear, logistic and softmax regression: one affine map from inputs to outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jax import Array
+
+from thalweg.models.base import InputShape
+from thalweg.nn.initialisers import Param
+from thalweg.nn.layers import Context, Dense, Embedding, Params, State, mixup, numeric_noise
+from thalweg.space import Structure
+
+
+@dataclass(frozen=True)
+class Linear:
+    """outputs = x W + b + Σ_c E_c[code_c]: categories enter as if one-hot encoded."""
+
+    inputs: InputShape
+    num_outputs: int
+
+    @property
+    def _dense(self) -> Dense:
+        return Dense("output", self.inputs.numeric, self.num_outputs)
+
+    @property
+    def _embedding(self) -> Embedding | None:
+        cards = self.inputs.cardinalities
+        widths = (self.num_outputs,) * len(cards)
+        return Embedding("embedding", cards, widths) if cards else None
+
+    def params(self) -> dict[str, Param]:
+        """Return kernel, bias and the tables of categories."""
+        embedding = self._embedding.params() if self._embedding else {}
+        return {**embedding, **self._dense.params()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return nothing: a linear model has no state."""
+        return {}
+
+    def apply(
+        self, params: Params, state: State, fields: Mapping[str, Array], context: Context
+    ) -> tuple[Array, State]:
+        """Return outputs [B, O]."""
+        outputs = self._dense.apply(params, numeric_noise(fields["numeric"], context))
+        if self._embedding is not None:
+            vectors = self._embedding.apply(params, fields["category"])
+            columns = vectors.reshape(vectors.shape[0], -1, self.num_outputs)
+            outputs = outputs + columns.sum(1)
+        # An affine map of a mixture is the mixture of the maps.
+        return mixup(outputs, context), state
+
+    def flops(self) -> float:
+        """Return the multiplications and additions of one row."""
+        return 2.0 * self.inputs.numeric * self.num_outputs
+
+
+def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Linear:
+    """Return the linear model of a structure."""
+    del structure
+    return Linear(inputs, num_outputs)

@@ -1,0 +1,131 @@
+"""Multi-layer perceptron with embeddings for categories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from thalweg.models.base import InputShape
+from thalweg.nn.initialisers import Param
+from thalweg.nn.layers import (
+    ACTIVATIONS,
+    BatchNorm,
+    Context,
+    Dense,
+    Embedding,
+    LayerNorm,
+    Params,
+    State,
+    dropout,
+    mixup,
+    numeric_noise,
+)
+from thalweg.space import Structure
+
+
+def embedding_width(cardinality: int) -> int:
+    """Return the usual width of a category's vectors: min(50, (cardinality + 1) // 2).
+
+    Source: Howard and Gugger, "fastai: A Layered API for Deep Learning", 2020 (rule of thumb of
+    its first version).
+    """
+    return min(50, (cardinality + 1) // 2)
+
+
+@dataclass(frozen=True)
+class MLP:
+    """inputs → [dense → normalisation → activation → dropout] × depth → dense.
+
+    With ``residual``, a hidden layer whose input has its own width adds that input to its output.
+    """
+
+    inputs: InputShape
+    num_outputs: int
+    widths: tuple[int, ...]
+    activation: str
+    normalisation: str
+    residual: bool
+
+    @cached_property
+    def _embedding(self) -> Embedding | None:
+        cards = self.inputs.cardinalities
+        if not cards:
+            return None
+        return Embedding("embedding", cards, tuple(map(embedding_width, cards)))
+
+    @cached_property
+    def _hidden(self) -> tuple[tuple[Dense, BatchNorm | LayerNorm | None], ...]:
+        layers = []
+        size = self.inputs.numeric + (self._embedding.units if self._embedding else 0)
+        for i, width in enumerate(self.widths):
+            norm = None
+            if self.normalisation == "batch":
+                norm = BatchNorm(f"norm_{i}", width)
+            elif self.normalisation == "layer":
+                norm = LayerNorm(f"norm_{i}", width)
+            layers.append((Dense(f"hidden_{i}", size, width), norm))
+            size = width
+        return tuple(layers)
+
+    @cached_property
+    def _output(self) -> Dense:
+        size = self.inputs.numeric + (self._embedding.units if self._embedding else 0)
+        return Dense("output", self.widths[-1] if self.widths else size, self.num_outputs)
+
+    def params(self) -> dict[str, Param]:
+        """Return the parameters of every layer."""
+        specs = dict(self._embedding.params()) if self._embedding else {}
+        for dense, norm in self._hidden:
+            specs |= dense.params()
+            if norm is not None:
+                specs |= norm.params()
+        return {**specs, **self._output.params()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the running averages of batch normalisation."""
+        states: dict[str, np.ndarray] = {}
+        for _, norm in self._hidden:
+            if isinstance(norm, BatchNorm):
+                states |= norm.state()
+        return states
+
+    def apply(
+        self, params: Params, state: State, fields: Mapping[str, Array], context: Context
+    ) -> tuple[Array, State]:
+        """Return outputs [B, O] and the new running averages."""
+        x = numeric_noise(fields["numeric"], context)
+        if self._embedding is not None:
+            x = jnp.concatenate([x, self._embedding.apply(params, fields["category"])], axis=-1)
+        x = mixup(x, context)
+        activate = ACTIVATIONS[self.activation]
+        for i, (dense, norm) in enumerate(self._hidden):
+            h = dense.apply(params, x)
+            if isinstance(norm, BatchNorm):
+                h, state = norm.apply(params, state, h, context)
+            elif norm is not None:
+                h = norm.apply(params, h)
+            h = dropout(activate(h), context, i)
+            x = x + h if self.residual and x.shape == h.shape else h
+        return self._output.apply(params, x), state
+
+    def flops(self) -> float:
+        """Return the multiplications and additions of one row."""
+        layers = [dense for dense, _ in self._hidden] + [self._output]
+        return 2.0 * sum(layer.inputs * layer.units for layer in layers)
+
+
+def build(structure: Structure, inputs: InputShape, num_outputs: int) -> MLP:
+    """Return the perceptron of a structure."""
+    return MLP(
+        inputs=inputs,
+        num_outputs=num_outputs,
+        widths=structure.widths,
+        activation=structure.activation,
+        normalisation=structure.normalisation,
+        residual=structure.residual,
+    )

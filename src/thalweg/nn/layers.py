@@ -1,0 +1,234 @@
+"""Layers of tables' networks: small frozen specs with ``params`` and ``apply``.
+
+Everything is written for ONE member; the cohort adds its axis by vmap. A layer declares its
+parameters (``params() -> {name: Param}``) and computes its output; stateful layers also declare
+``state()`` and return the new state. Shapes: B rows, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from thalweg.nn import noise
+from thalweg.nn.initialisers import Param
+
+Params = dict[str, Array]
+State = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a forward pass needs to know besides its inputs.
+
+    Args:
+        train: whether dropout acts and batch statistics are used.
+        dropout: the member's rate, or None where the program has no dropout in it.
+        key: the step's key (one for all members of a seed), or None outside training.
+        weight: weight of each row, [B], or None where all count alike.
+        input_noise: deviation of the noise on numeric inputs, or None where nobody has any.
+        mix: each row's share in its mixture with another row (mixup), or None.
+    """
+
+    train: bool = False
+    dropout: Array | None = None
+    key: Array | None = None
+    weight: Array | None = None
+    input_noise: Array | None = None
+    mix: Array | None = None
+
+
+def mish(x: Array) -> Array:
+    """Return x · tanh(softplus(x)). Source: Misra, "Mish", 2019."""
+    return x * jnp.tanh(jax.nn.softplus(x))
+
+
+def gelu(x: Array) -> Array:
+    """Return x · Φ(x), exact. Source: Hendrycks and Gimpel, 2016."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def leaky_relu(x: Array) -> Array:
+    """Return max(x, 0.01 x). Source: Maas et al., 2013."""
+    return jax.nn.leaky_relu(x, 0.01)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
+    "leaky_relu": leaky_relu,
+    "elu": jax.nn.elu,
+    "selu": jax.nn.selu,
+    "gelu": gelu,
+    "silu": jax.nn.silu,
+    "softplus": jax.nn.softplus,
+    "mish": mish,
+    "identity": lambda x: x,
+}
+"""Activation functions by name (the names of ``thalweg.space.ACTIVATIONS``)."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """y = x W + b, from [B, inputs] to [B, units]."""
+
+    name: str
+    inputs: int
+    units: int
+
+    def params(self) -> dict[str, Param]:
+        """Return kernel [inputs, units] and bias [units]."""
+        return {
+            f"{self.name}/kernel": Param(
+                (self.inputs, self.units), "kernel", self.inputs, self.units
+            ),
+            f"{self.name}/bias": Param((self.units,), "bias"),
+        }
+
+    def apply(self, params: Params, x: Array) -> Array:
+        """Return the affine map of ``x``."""
+        return x @ params[f"{self.name}/kernel"] + params[f"{self.name}/bias"]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """One table of vectors for each categorical column; the vectors of a row are concatenated.
+
+    Args:
+        name: prefix of the parameters.
+        cardinalities: number of codes of each column (code 0 stands for unseen, rare or missing).
+        widths: length of each column's vectors.
+    """
+
+    name: str
+    cardinalities: tuple[int, ...]
+    widths: tuple[int, ...]
+
+    @property
+    def units(self) -> int:
+        """Length of the concatenated vector."""
+        return sum(self.widths)
+
+    def params(self) -> dict[str, Param]:
+        """Return one table [cardinality, width] a column."""
+        return {
+            f"{self.name}/{i}": Param((c, w), "embedding", c, w)
+            for i, (c, w) in enumerate(zip(self.cardinalities, self.widths, strict=True))
+        }
+
+    def apply(self, params: Params, codes: Array) -> Array:
+        """Map codes [B, C] to [B, units]."""
+        columns = [params[f"{self.name}/{i}"][codes[:, i]] for i in range(len(self.widths))]
+        return jnp.concatenate(columns, axis=-1)
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """(x − mean) / sqrt(var + ε) · scale + bias over each row. Source: Ba et al., 2016."""
+
+    name: str
+    units: int
+    eps: float = 1e-5
+
+    def params(self) -> dict[str, Param]:
+        """Return scale and bias, [units] each."""
+        return {
+            f"{self.name}/scale": Param((self.units,), "scale"),
+            f"{self.name}/bias": Param((self.units,), "bias"),
+        }
+
+    def apply(self, params: Params, x: Array) -> Array:
+        """Normalise the last axis of ``x``."""
+        mean = x.mean(-1, keepdims=True)
+        var = jnp.square(x - mean).mean(-1, keepdims=True)
+        unit = (x - mean) * jax.lax.rsqrt(var + self.eps)
+        return unit * params[f"{self.name}/scale"] + params[f"{self.name}/bias"]
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """(x − mean) / sqrt(var + ε) · scale + bias over the rows of a batch.
+
+    Rows count by their weight, so that rows held out by weight 0 leak nowhere. Evaluation uses
+    running averages (decay 0.9, the variance unbiased, as in torch). Source: Ioffe and Szegedy,
+    2015, algorithms 1 and 2.
+    """
+
+    name: str
+    units: int
+    eps: float = 1e-5
+    decay: float = 0.9
+
+    def params(self) -> dict[str, Param]:
+        """Return scale and bias, [units] each."""
+        return {
+            f"{self.name}/scale": Param((self.units,), "scale"),
+            f"{self.name}/bias": Param((self.units,), "bias"),
+        }
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the running mean and variance before training, [units] each."""
+        return {
+            f"{self.name}/mean": np.zeros(self.units, np.float32),
+            f"{self.name}/var": np.ones(self.units, np.float32),
+        }
+
+    def apply(
+        self, params: Params, state: State, x: Array, context: Context
+    ) -> tuple[Array, State]:
+        """Normalise ``x`` [B, units]; return it and the running averages."""
+        running_mean, running_var = state[f"{self.name}/mean"], state[f"{self.name}/var"]
+        if context.train:
+            if context.weight is None:
+                count = jnp.float32(x.shape[0])
+                mean = x.mean(0)
+                var = jnp.square(x - mean).mean(0)
+            else:
+                share = context.weight[:, None]
+                total = jnp.maximum(share.sum(), 1e-12)
+                count = jnp.square(total) / jnp.maximum(jnp.square(share).sum(), 1e-12)
+                mean = (share * x).sum(0) / total
+                var = (share * jnp.square(x - mean)).sum(0) / total
+            unbiased = var * (count / jnp.maximum(count - 1.0, 1.0))
+            state = {
+                **state,
+                f"{self.name}/mean": self.decay * running_mean + (1 - self.decay) * mean,
+                f"{self.name}/var": self.decay * running_var + (1 - self.decay) * unbiased,
+            }
+        else:
+            mean, var = running_mean, running_var
+        unit = (x - mean) * jax.lax.rsqrt(var + self.eps)
+        return unit * params[f"{self.name}/scale"] + params[f"{self.name}/bias"], state
+
+
+def dropout(x: Array, context: Context, salt: int) -> Array:
+    """Drop entries with the member's rate and scale the rest up.
+
+    The uniform noise is common to the members of a seed and compared with each one's own rate, so a
+    member with a higher rate drops all that one with a lower rate drops. Source: Srivastava et al.,
+    2014 (in the inverted form).
+    """
+    if not context.train or context.dropout is None or context.key is None:
+        return x
+    keep = noise.uniform(noise.fold(context.key, salt), x.shape) >= context.dropout
+    return jnp.where(keep, x / (1.0 - context.dropout), 0.0)
+
+
+def numeric_noise(x: Array, context: Context) -> Array:
+    """Add Gaussian noise of the member's deviation to numeric inputs [B, F]."""
+    if not context.train or context.input_noise is None or context.key is None:
+        return x
+    return x + context.input_noise * noise.normal(noise.fold(context.key, 10_001), x.shape)
+
+
+def mixup(x: Array, context: Context) -> Array:
+    """Mix each row with the one at the other end of the batch. Source: Zhang et al., 2018."""
+    if not context.train or context.mix is None:
+        return x
+    return context.mix * x + (1.0 - context.mix) * x[::-1]

@@ -1,0 +1,38 @@
+"""What every searcher offers: ``init``, ``ask`` and ``tell``, on whole batches of Configs.
+
+A searcher is a frozen value that carries its state; ``ask`` and ``tell`` return the next one, so
+that a study can write it down and go on from there. A new searcher is one file and one line in
+``thalweg.search.SEARCHERS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from thalweg.space import Config, Space
+
+S = TypeVar("S", bound="Searcher")
+
+
+class Searcher(Protocol):
+    """Proposes Configs, and learns from their scores where it can."""
+
+    @classmethod
+    def init(cls: type[S], space: Space, seed: int) -> S:
+        """Return the searcher before its first proposal."""
+        ...
+
+    def ask(self: S, num: int) -> tuple[S, list[Config]]:
+        """Return the next state and up to ``num`` Configs; fewer when there are no more."""
+        ...
+
+    def tell(self: S, configs: Sequence[Config], scores: np.ndarray) -> S:
+        """Return the state that knows these scores (more is better, NaN for none), [N]."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return what is needed besides space and seed to go on, as JSON-able values."""
+        ...

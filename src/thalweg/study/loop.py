@@ -1,0 +1,654 @@
+"""The only host loop: searcher → cohorts → records.
+
+A study explores in brackets of successive halving, each over all structures at once, and then
+trains the finalists again under fresh seeds. Everything that is decided is decided from validation
+scores; the test rows are not known here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from thalweg.errors import BudgetError
+from thalweg.models import InputShape
+from thalweg.optim.external import EXTERNAL
+from thalweg.search import Searcher, make_searcher
+from thalweg.search.halving import num_rungs_for, rungs, survivors
+from thalweg.space import Config, Space, Structure
+from thalweg.study.budget import Budget, Clock
+from thalweg.study.records import Phase, Trial
+from thalweg.task import Task
+from thalweg.train.cohort import Cohort, Engine, TrainingData, features_of, run_tasks
+
+DEFAULT_TRIALS = 64
+MAX_BRACKET = 1024
+EVALUATIONS = 24
+SHORTEST_RUNG_EPOCHS = 1.0
+FINISH_SECONDS = 1.5
+EXPLORE_SHARE = 0.45
+PATIENCE_BRACKETS = 3
+
+
+class Listener(Protocol):
+    """What is told of a running study."""
+
+    def plan(self, text: str) -> None:
+        """Say what is going to be done."""
+        ...
+
+    def update(
+        self,
+        *,
+        phase: str,
+        trials_done: int,
+        total: int | None,
+        best: float | None,
+        metric: str,
+        rung: str,
+        throughput: float,
+        seconds_left: float | None,
+    ) -> None:
+        """Say where the study stands."""
+        ...
+
+
+class Silent:
+    """A Listener that says nothing."""
+
+    def plan(self, text: str) -> None:
+        """Say nothing."""
+
+    def update(self, **state: Any) -> None:
+        """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study is run.
+
+    Args:
+        space: what is searched.
+        budget: time or trials.
+        epochs: passes over the training rows of a full training.
+        search: name of the searcher.
+        halving: whether losers are dropped early.
+        reduction_factor: the share that goes on at each rung is one in so many.
+        num_finalists: Configs trained again under fresh seeds.
+        num_replicates: fresh seeds of each finalist.
+        num_audit: members of each bracket that go on by chance.
+        seed: seed of everything.
+        first: Configs to try before the searcher's.
+    """
+
+    space: Space
+    budget: Budget
+    epochs: float
+    search: str = "sobol"
+    halving: bool = True
+    reduction_factor: int = 3
+    num_finalists: int = 3
+    num_replicates: int = 3
+    num_audit: int = 1
+    seed: int = 0
+    first: tuple[Config, ...] = ()
+
+
+@dataclass
+class Weights:
+    """A trained member: its structure, parameters and state."""
+
+    structure: Structure
+    params: dict[str, np.ndarray]
+    state: dict[str, np.ndarray]
+
+
+@dataclass
+class Outcome:
+    """What a study found.
+
+    Attributes:
+        trials: every trial.
+        best: the trial that won (with replicates, the best of the winner's).
+        replicates: trials of the winner under fresh seeds, or just ``best``.
+        weights: trained weights of ``replicates``.
+        compile_seconds: time spent compiling, summed over programs.
+        train_seconds: time from the first step to the last.
+        stopped: why the study ended.
+        notices: what the user should know.
+        plan: what was planned, for the record.
+    """
+
+    trials: list[Trial]
+    best: Trial
+    replicates: list[Trial]
+    weights: list[Weights]
+    compile_seconds: float
+    train_seconds: float
+    stopped: str
+    notices: list[str] = field(default_factory=list)
+    plan: dict[str, Any] = field(default_factory=dict)
+
+
+class Study:
+    """One run of the loop.
+
+    Args:
+        data: arrays to train and choose on.
+        task: what is predicted.
+        inputs: what the networks read.
+        settings: how to run.
+        clock: counts from the start of the work.
+        listener: told of progress.
+        interrupted: asked between evaluations; True ends the study with what it has.
+        save: called with all trials after each rung.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        task: Task,
+        inputs: InputShape,
+        settings: Settings,
+        clock: Clock,
+        listener: Listener | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
+        save: Callable[[list[Trial]], None] = lambda trials: None,
+    ) -> None:
+        self.data, self.task, self.inputs, self.settings = data, task, inputs, settings
+        self.clock, self.listener = clock, listener or Silent()
+        self.interrupted, self.save = interrupted, save
+        self.trials: list[Trial] = []
+        self.notices: list[str] = []
+        self.weights: dict[int, Weights] = {}
+        self.searcher: Searcher = make_searcher(settings.search, settings.space, settings.seed)
+        self.pool: ThreadPoolExecutor | None = None
+        self.engines: dict[str | None, Engine] = {}
+        self.member_epochs = 0.0
+        self.reserve = 0.0
+        self.train_start: float | None = None
+        self.plan: dict[str, Any] = {}
+        self._pending = list(settings.first)
+        self._space_configs = self._sample_space()
+
+    # ------------------------------------------------------------------------------------ engines
+
+    def _sample_space(self) -> list[Config]:
+        """Return Configs that between them show every discrete value of the space."""
+        space = self.settings.space
+        width = max(len(space.free), 1)
+        rng = np.random.default_rng(0)
+        sample = space.decode(rng.random((64 + 32 * width, width)))
+        return [*self.settings.first, *sample]
+
+    def engine(self, external: str | None) -> Engine:
+        """Return the engine for table rules (None) or for one structural optimizer."""
+        if external not in self.engines:
+            structural = tuple(EXTERNAL)
+            own = [c for c in self._space_configs if c.structure(structural).external == external]
+            features = features_of(own, self.task, row_weight=self.data.weight is not None)
+            self.engines[external] = Engine(self.data, self.task, self.inputs, features)
+        return self.engines[external]
+
+    def _cohorts(
+        self, configs: Sequence[Config], seeds: Sequence[int], epochs: float
+    ) -> list[tuple[list[int], Cohort]]:
+        """Group Configs by structure and compile what is not compiled yet, side by side."""
+        structural = tuple(EXTERNAL)
+        groups: dict[Structure, list[int]] = {}
+        for i, config in enumerate(configs):
+            groups.setdefault(config.structure(structural), []).append(i)
+        made: dict[Structure, Cohort] = {}
+
+        def make(structure: Structure, members: list[int]) -> None:
+            if self._stop():
+                return
+            engine = self.engine(structure.external)
+            made[structure] = engine.cohort(
+                [configs[i] for i in members],
+                [seeds[i] for i in members],
+                engine.steps(structure, epochs),
+                max(1, round(engine.steps(structure, epochs) / EVALUATIONS)),
+            )
+
+        for structure in groups:
+            self.engine(structure.external)
+        tasks = [lambda s=s, m=m: make(s, m) for s, m in groups.items()]
+        run_tasks(tasks, self.pool, self._workers())
+        return [(members, made[s]) for s, members in groups.items() if s in made]
+
+    def _workers(self) -> int:
+        return next(iter(self.engines.values())).workers
+
+    def _stop(self) -> bool:
+        return self.interrupted() or self.clock.left() < self.reserve
+
+    # ------------------------------------------------------------------------------------ brackets
+
+    def _ask(self, num: int) -> list[Config]:
+        first = self._pending[:num]
+        self._pending = self._pending[num:]
+        self.searcher, configs = self.searcher.ask(num - len(first))
+        return [*first, *configs]
+
+    def _bracket(
+        self, configs: Sequence[Config], phase: Phase, epochs: float, *, until: float = math.inf
+    ) -> list[Trial]:
+        """Train Configs by successive halving, and return their trials.
+
+        Args:
+            configs: what to train.
+            phase: why.
+            epochs: epochs of a full training.
+            until: ``clock.elapsed()`` by which the bracket should be over.
+        """
+        settings = self.settings
+        seed = settings.seed
+        cohorts = self._cohorts(configs, [seed] * len(configs), epochs)
+        trials = self._new_trials(cohorts, configs, [seed] * len(configs), phase)
+        factor = settings.reduction_factor
+        num_rungs = (
+            num_rungs_for(len(configs), epochs, factor, SHORTEST_RUNG_EPOCHS)
+            if settings.halving
+            else 1
+        )
+        levels = rungs(epochs, factor, num_rungs)
+        rng = np.random.default_rng([0xA0D17, seed, len(self.trials)])
+        alive = [i for members, _ in cohorts for i in members]
+        audited: set[int] = set()
+        before = 0.0
+        for rung, level in enumerate(levels):
+            start = self.clock.elapsed()
+            self._advance(cohorts, trials, level, rung, f"{rung + 1}/{num_rungs}", phase)
+            took = self.clock.elapsed() - start
+            per_member_epoch = took / max(len(alive) * (level - before), 1e-9)
+            scores = np.array([self.task.sign * trials[i].score for i in alive])
+            self._keep_weights(cohorts, trials)
+            if self._stop() or rung == num_rungs - 1:
+                break
+            keep = max(1, round(len(configs) / factor ** (rung + 1)))
+            gap = levels[rung + 1] - level
+            left = until - self.clock.elapsed()
+            if math.isfinite(left):
+                affordable = int(max(left, 0.0) / max(per_member_epoch * gap * 1.5, 1e-9))
+                keep = max(1, min(keep, affordable))
+            kept, audit = survivors(
+                scores, keep, num_audit=settings.num_audit if keep > 1 else 0, rng=rng
+            )
+            if not kept:
+                break
+            for position in audit:
+                trials[alive[position]].audit = True
+                audited.add(alive[position])
+            alive = sorted(
+                alive[p]
+                for p in {*kept, *audit}
+                | {p for p, i in enumerate(alive) if i in audited and np.isfinite(scores[p])}
+            )
+            for members, cohort in cohorts:
+                cohort.select([k for k, i in enumerate(members) if i in set(alive)])
+            before = level
+        self.searcher = self.searcher.tell(
+            configs,
+            np.array(
+                [
+                    self.task.sign * trials[i].score if i in trials else np.nan
+                    for i in range(len(configs))
+                ]
+            ),
+        )
+        return list(trials.values())
+
+    def _new_trials(
+        self,
+        cohorts: Sequence[tuple[list[int], Cohort]],
+        configs: Sequence[Config],
+        seeds: Sequence[int],
+        phase: Phase,
+    ) -> dict[int, Trial]:
+        trials = {}
+        known = {i: cohort for members, cohort in cohorts for i in members}
+        for i in sorted(known):
+            trials[i] = Trial(
+                id=len(self.trials),
+                phase=phase,
+                config=configs[i],
+                structure=known[i].structure.name,
+                seed=seeds[i],
+                num_params=known[i].num_params,
+            )
+            self.trials.append(trials[i])
+        return trials
+
+    def _advance(
+        self,
+        cohorts: Sequence[tuple[list[int], Cohort]],
+        trials: dict[int, Trial],
+        level: float,
+        rung: int,
+        label: str,
+        phase: str,
+    ) -> None:
+        """Take every cohort to ``level`` epochs and write down what its members did."""
+        if self.train_start is None:
+            self.train_start = self.clock.elapsed()
+        tasks: list[Callable[[], None]] = []
+        moving = []
+        for members, cohort in cohorts:
+            target = cohort.engine.steps(cohort.structure, level)
+            if cohort.members and target > cohort.step:
+                tasks += cohort.tasks(target - cohort.step, self._stop)
+                moving.append((members, cohort))
+        start = self.clock.elapsed()
+        run_tasks(tasks, self.pool, self._workers())
+        for members, cohort in moving:
+            cohort.finish()
+            for k in cohort.members:
+                before = trials[members[k]].epochs
+                self._note(trials[members[k]], cohort, k, rung)
+                self.member_epochs += trials[members[k]].epochs - before
+        took = max(self.clock.elapsed() - start, 1e-9)
+        steps = sum(len(c.members) * c.step for _, c in moving)
+        self.save(self.trials)
+        best = self._best_score()
+        left = self.clock.left()
+        self.listener.update(
+            phase=phase,
+            trials_done=len(self.trials),
+            total=self.settings.budget.trials,
+            best=best,
+            metric=self.task.metric,
+            rung=label,
+            throughput=steps / took,
+            seconds_left=None if math.isinf(left) else max(0.0, left),
+        )
+
+    def _note(self, trial: Trial, cohort: Cohort, member: int, rung: int) -> None:
+        curve = cohort.curves[member]
+        trial.rung = rung
+        trial.steps = curve.step[-1] if curve.step else 0
+        trial.epochs = trial.steps * cohort.batch_size / cohort.engine.data.num_rows
+        trial.curve = {
+            "step": [float(s) for s in curve.step],
+            "train_loss": curve.train_loss,
+            "validation_loss": curve.validation_loss,
+            "validation": curve.validation,
+            "train": curve.train,
+        }
+        trial.seconds = float(cohort.seconds[member])
+        score = cohort.best_score[member]
+        if np.isfinite(score):
+            trial.score = float(self.task.sign * score)
+            trial.best_step = int(cohort.best_step[member])
+            at = curve.step.index(trial.best_step)
+            trial.validation = {
+                self.task.metric: curve.validation[at],
+                "loss": curve.validation_loss[at],
+            }
+            trial.train = {self.task.metric: curve.train[at], "loss": curve.train_loss[at]}
+        if not cohort.alive[member]:
+            trial.status = "diverged"
+        elif trial.steps >= cohort.total_steps:
+            trial.status = "completed"
+        else:
+            trial.status = "stopped"
+
+    def _keep_weights(
+        self, cohorts: Sequence[tuple[list[int], Cohort]], trials: dict[int, Trial]
+    ) -> None:
+        """Keep the weights of the best trials so far, so that ending early loses nothing."""
+        sign = self.task.sign
+        ranked = sorted(
+            (t for t in self.trials if math.isfinite(t.score)),
+            key=lambda t: (-sign * t.score, t.id),
+        )
+        wanted = {t.id for t in ranked[: self.settings.num_finalists]}
+        for members, cohort in cohorts:
+            for k in cohort.members:
+                trial = trials[members[k]]
+                if trial.id in wanted or trial.phase == "confirm":
+                    params, state = cohort.weights(k)
+                    self.weights[trial.id] = Weights(cohort.structure, params, state)
+        confirmed = {t.id for t in self.trials if t.phase == "confirm"}
+        for known in list(self.weights):
+            if known not in wanted and known not in confirmed:
+                del self.weights[known]
+
+    def _best_score(self) -> float | None:
+        scores = [t.score for t in self.trials if math.isfinite(t.score)]
+        if not scores:
+            return None
+        return max(scores) if self.task.sign > 0 else min(scores)
+
+    # ------------------------------------------------------------------------------------ phases
+
+    def _ranked(self, phases: tuple[str, ...] = ("explore", "refine")) -> list[Trial]:
+        """Return trials by score, the best of each Config, best first."""
+        order = sorted(
+            (t for t in self.trials if t.phase in phases and math.isfinite(t.score)),
+            key=lambda t: (-self.task.sign * t.score, t.id),
+        )
+        seen: dict[Config, Trial] = {}
+        for trial in order:
+            seen.setdefault(trial.config, trial)
+        return list(seen.values())
+
+    def _confirm(self, finalists: Sequence[Trial], replicates: int, epochs: float) -> None:
+        """Train finalists again under fresh seeds, all at once."""
+        configs = [t.config for t in finalists for _ in range(replicates)]
+        seeds = [self.settings.seed + 1 + r for _ in finalists for r in range(replicates)]
+        cohorts = self._cohorts(configs, seeds, epochs)
+        trials = self._new_trials(cohorts, configs, seeds, "confirm")
+        self._advance(cohorts, trials, epochs, 0, "1/1", "confirm")
+        self._keep_weights(cohorts, trials)
+
+    def _winner(self) -> tuple[Trial, list[Trial]]:
+        """Return the winning trial, and the trials whose weights are handed over."""
+        sign = self.task.sign
+        groups: dict[Config, list[Trial]] = {}
+        for trial in self.trials:
+            if trial.phase == "confirm" and trial.status == "completed":
+                groups.setdefault(trial.config, []).append(trial)
+        if groups:
+            most = max(len(g) for g in groups.values())
+            full = [g for g in groups.values() if len(g) == most]
+            chosen = max(full, key=lambda g: sign * float(np.mean([t.score for t in g])))
+            best = max(chosen, key=lambda t: (sign * t.score, -t.id))
+            return best, chosen
+        ranked = [t for t in self._ranked() if t.id in self.weights]
+        if not ranked:
+            raise BudgetError(
+                "no trial gave a finite score: lower the learning rates, or give a longer budget"
+            )
+        return ranked[0], [ranked[0]]
+
+    def run(self) -> Outcome:
+        """Run the study to the end of its budget.
+
+        Raises:
+            BudgetError: where not one trial gave a score.
+        """
+        self.engine(next(iter(self._externals())))
+        with ThreadPoolExecutor(self._workers(), thread_name_prefix="thalweg") as self.pool:
+            if self.settings.budget.seconds is None:
+                stopped = self._run_trials()
+            else:
+                stopped = self._run_seconds()
+        if self.interrupted():
+            stopped = "interrupted: everything found so far is kept"
+        best, replicates = self._winner()
+        end = self.clock.elapsed()
+        return Outcome(
+            trials=self.trials,
+            best=best,
+            replicates=replicates,
+            weights=[self.weights[t.id] for t in replicates],
+            compile_seconds=sum(e.compile_seconds for e in self.engines.values()),
+            train_seconds=end - (self.train_start if self.train_start is not None else end),
+            stopped=stopped,
+            notices=self.notices,
+            plan=self.plan,
+        )
+
+    def _externals(self) -> list[str | None]:
+        structural = tuple(EXTERNAL)
+        found = {c.structure(structural).external for c in self._space_configs}
+        return sorted(found, key=lambda name: (name is not None, name or ""))
+
+    def _run_trials(self) -> str:
+        settings = self.settings
+        total = settings.budget.trials or DEFAULT_TRIALS
+        finalists, replicates = settings.num_finalists, settings.num_replicates
+        if total < 4 * finalists * replicates:
+            # With few trials, all of them explore: replicates would cost more than they tell.
+            finalists = 0
+        configs = self._ask(total - finalists * replicates)
+        self.plan = {
+            "explore": len(configs),
+            "confirm": finalists * replicates,
+            "epochs": settings.epochs,
+        }
+        self.listener.plan(
+            f"{len(configs)} configurations of up to {settings.epochs:g} epochs, then "
+            f"{finalists} finalists under {replicates} fresh seeds"
+            if finalists
+            else f"{len(configs)} configurations of up to {settings.epochs:g} epochs"
+        )
+        done = 0
+        while done < len(configs) and not self._stop():
+            part = configs[done : done + MAX_BRACKET]
+            self._bracket(part, "explore", settings.epochs)
+            done += len(part)
+        ranked = self._ranked()[:finalists]
+        if ranked and finalists and not self._stop():
+            self._confirm(ranked, replicates, settings.epochs)
+        return f"all {len(self.trials)} trials are done"
+
+    # ------------------------------------------------------------------------------- time budgets
+
+    def _run_seconds(self) -> str:
+        settings = self.settings
+        self.reserve = FINISH_SECONDS + 0.04 * (settings.budget.seconds or 0.0)
+        speed = self._pilot()
+        epochs, confirm = self._time_plan(speed)
+        best, stale, brackets = -math.inf, 0, 0
+        limit = settings.budget.trials or math.inf
+        while True:
+            left = self.clock.left() - self.reserve - confirm
+            share = left * EXPLORE_SHARE if brackets == 0 else left
+            size = self._bracket_size(share / speed, epochs)
+            size = int(min(size, limit - len(self.trials), MAX_BRACKET))
+            if self._stop() or size < 1 or (brackets and size < 4):
+                reason = "the time budget is used up"
+                break
+            configs = self._ask(size)
+            if not configs:
+                reason = "the search space is used up"
+                break
+            until = self.clock.elapsed() + share
+            start, before = self.clock.elapsed(), self.member_epochs
+            self._bracket(configs, "explore", epochs, until=until)
+            spent = self.member_epochs - before
+            if spent > 0:
+                speed = (self.clock.elapsed() - start) / spent
+            brackets += 1
+            now = self.task.sign * (self._best_score() or math.nan)
+            stale = 0 if now > best else stale + 1
+            best = max(best, now) if math.isfinite(now) else best
+            if len(self.trials) >= limit:
+                reason = f"all {len(self.trials)} trials are done"
+                break
+            if stale >= PATIENCE_BRACKETS:
+                reason = f"{stale} brackets of trials in a row found nothing better"
+                break
+        finalists = self._ranked()[: settings.num_finalists]
+        replicates = self._affordable_replicates(len(finalists), epochs * speed)
+        if finalists and replicates:
+            self._confirm(finalists, replicates, epochs)
+        return reason
+
+    def _pilot(self) -> float:
+        """Compile every structure, and measure the seconds of a member-epoch on this machine."""
+        by_structure: dict[Structure, Config] = {}
+        structural = tuple(EXTERNAL)
+        for config in self._space_configs:
+            by_structure.setdefault(config.structure(structural), config)
+        configs = list(by_structure.values())
+        workers = self._workers()
+        repeated = [c for c in configs for _ in range(4 * workers)]
+        cohorts = self._cohorts(repeated, [0] * len(repeated), self.settings.epochs)
+        seconds = []
+        for _, cohort in cohorts:
+            if self._stop():
+                break
+            kept = list(range(workers * cohort.plan.width))
+            cohort.select(kept)
+            steps = min(cohort.steps_per_evaluation, cohort.plan.table_steps)
+            start = self.clock.elapsed()
+            cohort.advance(steps, self.pool)
+            epochs = steps * cohort.batch_size / self.data.num_rows
+            seconds.append((self.clock.elapsed() - start) / (len(kept) * epochs))
+        if not seconds:
+            raise BudgetError(
+                "the budget was used up by compiling: give more time, or a smaller space"
+            )
+        return max(float(np.mean(seconds)), 1e-7)
+
+    def _time_plan(self, speed: float) -> tuple[float, float]:
+        """Return the epochs of a full training and the seconds set aside for confirming."""
+        settings = self.settings
+        left = max(self.clock.left() - self.reserve, 0.1)
+        epochs = settings.epochs
+        # At least 24 Configs in the first bracket: with fewer, shorter trainings serve better.
+        while epochs > 2 and self._bracket_size(left * 0.5 / speed, epochs) < 24:
+            epochs = max(2.0, epochs / 1.25)
+        if epochs < settings.epochs:
+            self.notices.append(
+                f"a full training is {epochs:.3g} epochs instead of {settings.epochs:g}, so that "
+                "at least two dozen configurations fit into the budget"
+            )
+        epochs = round(epochs, 1) if epochs < 10 else float(round(epochs))
+        confirm = settings.num_finalists * settings.num_replicates * epochs * speed
+        confirm = min(confirm, 0.35 * left)
+        size = self._bracket_size((left - confirm) * EXPLORE_SHARE / speed, epochs)
+        self.plan = {
+            "epochs": epochs,
+            "first_bracket": size,
+            "seconds_per_member_epoch": speed,
+            "confirm_seconds": round(confirm, 2),
+        }
+        self.listener.plan(
+            f"brackets of about {min(size, MAX_BRACKET)} configurations of up to {epochs:g} epochs "
+            f"({speed * epochs * 1000:.3g} ms each), then {settings.num_finalists} finalists "
+            f"under {settings.num_replicates} fresh seeds; {self.clock.left():.0f} s left"
+        )
+        return epochs, confirm
+
+    def _bracket_size(self, member_epochs: float, epochs: float) -> int:
+        """Return how many Configs a bracket of so many member-epochs can start with."""
+        factor = self.settings.reduction_factor
+        size = 1
+        for num in (4, 8, 16, 32, 64, 128, 256, 512, MAX_BRACKET):
+            count = num_rungs_for(num, epochs, factor, SHORTEST_RUNG_EPOCHS)
+            levels = rungs(epochs, factor, count if self.settings.halving else 1)
+            cost, before = 0.0, 0.0
+            for rung, level in enumerate(levels):
+                cost += num / factor**rung * (level - before)
+                before = level
+            fit = int(num * member_epochs / max(cost, 1e-9))
+            if fit < num:
+                return max(size, fit)
+            size = min(fit, MAX_BRACKET)
+        return size
+
+    def _affordable_replicates(self, finalists: int, seconds: float) -> int:
+        """Return how many fresh seeds of each finalist the remaining time pays for."""
+        left = self.clock.left() - self.reserve
+        if finalists == 0 or self.interrupted():
+            return 0
+        return int(min(self.settings.num_replicates, left / max(1.3 * finalists * seconds, 1e-9)))

@@ -1,0 +1,228 @@
+"""The trained model that a study hands over: predict, evaluate, save, load.
+
+A model is one network or the average of several (the winner under several seeds), together with the
+encoder that turns raw rows into its inputs. On disk it is ``model.json`` and
+``weights.safetensors``; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thalweg.errors import RunError
+from thalweg.files import write_atomically
+from thalweg.space import Config, Structure
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from thalweg.data import Encoder
+
+FORMAT = 1
+PREDICT_ROWS = 4096
+
+
+@dataclass
+class Model:
+    """A trained model.
+
+    Args:
+        encoder: turns raw rows into the network's fields, and outputs into the user's terms.
+        structure: structure of the networks.
+        inputs: ``{"numeric": …, "cardinalities": […]}``, what the networks read.
+        members: parameters and state of each network; predictions are averaged.
+        config: the configuration they were trained with.
+        about: metric, scores, versions and whatever else is worth keeping, JSON-able.
+    """
+
+    encoder: Encoder
+    structure: Structure
+    inputs: Mapping[str, Any]
+    members: Sequence[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
+    config: Config
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Any:
+        """What the model predicts."""
+        return self.encoder.task
+
+    # -------------------------------------------------------------------------------- prediction
+
+    def outputs(self, fields: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return predictions for encoded rows, averaged over the members.
+
+        Args:
+            fields: arrays by field, [N, …].
+
+        Returns:
+            Regression: values in the user's units, [N, T]. Classification: probabilities, [N, C]
+            (two columns for a binary task).
+        """
+        from thalweg.models import InputShape, build
+        from thalweg.optim.losses import predict_outputs
+        from thalweg.train.cohort import network_outputs
+
+        network = build(self.structure, InputShape.from_dict(self.inputs), self.task.num_outputs)
+        loss = self.config.get_or_default("loss") or self.task.loss
+        total = 0.0
+        for params, state in self.members:
+            raw = network_outputs(network, params, state, fields, PREDICT_ROWS)
+            value = np.asarray(predict_outputs(self.task.kind, raw.astype(np.float64), loss))
+            if self.task.kind == "regression" and loss != "poisson":
+                value = self.encoder.target.inverse(value)
+            total = total + value
+        mean = np.asarray(total) / len(self.members)
+        if self.task.kind == "binary":
+            return np.stack([1.0 - mean, mean], axis=-1)
+        return mean
+
+    def predict_proba(self, rows: Any) -> np.ndarray:
+        """Return the probability of each class, [N, C], in the order of ``task.classes``.
+
+        Raises:
+            DataError: where the task is regression, or the rows lack a column.
+        """
+        from thalweg.errors import DataError
+
+        if self.task.kind == "regression":
+            raise DataError("a regression model has no class probabilities: use predict")
+        return self.outputs(self.encoder.encode(rows).fields)
+
+    def predict(self, rows: Any, threshold: float | None = None) -> np.ndarray:
+        """Return predictions for raw rows, in their order.
+
+        Args:
+            rows: a path, a frame, or arrays with the columns of the training data.
+            threshold: binary tasks only: the probability of the second class from which it is
+                predicted; 0.5 by default.
+
+        Returns:
+            Class labels [N], or values in the user's units [N] ([N, T] for several targets).
+        """
+        return self._decide(self.outputs(self.encoder.encode(rows).fields), threshold)
+
+    def _decide(self, outputs: np.ndarray, threshold: float | None) -> np.ndarray:
+        if self.task.kind == "regression":
+            return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+        if self.task.kind == "binary" and threshold is not None:
+            index = (outputs[:, 1] >= threshold).astype(int)
+        else:
+            index = outputs.argmax(1)
+        return np.array(self.task.classes)[index]
+
+    def predict_frame(self, rows: Any, threshold: float | None = None) -> pl.DataFrame:
+        """Return predictions as a table: ``prediction`` and, for classes, their probabilities."""
+        import polars as pl
+
+        outputs = self.outputs(self.encoder.encode(rows).fields)
+        decided = self._decide(outputs, threshold)
+        if self.task.kind == "regression":
+            if outputs.shape[1] == 1:
+                return pl.DataFrame({"prediction": outputs[:, 0]})
+            names = [f"prediction_{target}" for target in self.task.targets]
+            return pl.DataFrame(dict(zip(names, outputs.T, strict=True)))
+        columns: dict[str, Any] = {"prediction": decided.tolist()}
+        for i, label in enumerate(self.task.classes):
+            columns[f"probability_{label}"] = outputs[:, i]
+        return pl.DataFrame(columns)
+
+    def evaluate(self, rows: Any) -> dict[str, float]:
+        """Return every metric of the task on raw rows that hold the target."""
+        part = self.encoder.encode(rows, with_target=True)
+        return self.score(part.fields, part.target)
+
+    def score(self, fields: Mapping[str, np.ndarray], target: np.ndarray) -> dict[str, float]:
+        """Return every metric of the task on encoded rows; regression targets are scaled ones."""
+        from thalweg.optim.metrics import score
+
+        if self.task.kind == "regression":
+            target = self.encoder.target.inverse(np.asarray(target, np.float64))
+        outputs = self.outputs(fields)
+        return score(self.task, outputs, target)
+
+    # --------------------------------------------------------------------------------- files
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model into a folder (made where it is missing), and return the folder."""
+        from safetensors.numpy import save as tensors
+
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {}
+        for i, (params, state) in enumerate(self.members):
+            weights |= {f"{i}/params/{n}": np.ascontiguousarray(v) for n, v in params.items()}
+            weights |= {f"{i}/state/{n}": np.ascontiguousarray(v) for n, v in state.items()}
+        record = {
+            "format": FORMAT,
+            "structure": {**asdict(self.structure), "width": _listed(self.structure.width)},
+            "inputs": dict(self.inputs),
+            "num_members": len(self.members),
+            "config": self.config.to_dict(),
+            "encoder": self.encoder.to_dict(),
+            "about": self.about,
+        }
+        write_atomically(folder / "weights.safetensors", tensors(weights))
+        write_atomically(folder / "model.json", json.dumps(record, indent=1, default=str))
+        return folder
+
+    @classmethod
+    def load(cls, path: str | Path) -> Model:
+        """Read a model that ``save`` wrote, or the model of a run directory.
+
+        Raises:
+            RunError: where there is none, or it was written by a later version.
+        """
+        from safetensors.numpy import load_file
+
+        from thalweg.data import Encoder
+
+        folder = Path(path)
+        if not (folder / "model.json").exists() and (folder / "model" / "model.json").exists():
+            folder = folder / "model"
+        try:
+            record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            tensors = load_file(folder / "weights.safetensors")
+        except FileNotFoundError as error:
+            raise RunError(
+                f"{path} holds no trained model ({Path(error.filename or '').name or 'file'} is "
+                "missing): give the folder that fit wrote"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"the model in {folder} cannot be read: {error}") from None
+        if record.get("format", 0) > FORMAT:
+            raise RunError(
+                f"the model in {folder} was written by a later version of Thalweg (format "
+                f"{record['format']}, known up to {FORMAT}): upgrade thalweg"
+            )
+        members = []
+        for i in range(record["num_members"]):
+            parts = []
+            for part in ("params", "state"):
+                prefix = f"{i}/{part}/"
+                parts.append(
+                    {n[len(prefix) :]: v for n, v in tensors.items() if n.startswith(prefix)}
+                )
+            members.append((parts[0], parts[1]))
+        structure = record["structure"]
+        width = structure["width"]
+        return cls(
+            encoder=Encoder.from_dict(record["encoder"]),
+            structure=Structure(
+                **{**structure, "width": tuple(width) if isinstance(width, list) else width}
+            ),
+            inputs=record["inputs"],
+            members=members,
+            config=Config(record["config"]),
+            about=record["about"],
+        )
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,88 @@
+"""What a study writes down of each trial."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from thalweg.space import Config
+
+Status = Literal["completed", "stopped", "diverged"]
+Phase = Literal["explore", "refine", "confirm"]
+
+
+@dataclass
+class Trial:
+    """One Config under one seed (and fold), with its curves, status and cost.
+
+    Attributes:
+        id: number of the trial in its study.
+        phase: why it was trained.
+        config: what was trained.
+        structure: name of its structure.
+        seed: seed of initial weights, noise and data order.
+        fold: number of the held-out fold, or None on the fixed split.
+        status: ``completed``, ``stopped`` (dropped at a rung, or out of time) or ``diverged``.
+        rung: number of the last rung it reached, from 0.
+        steps: optimisation steps taken.
+        epochs: passes over the training rows.
+        curve: lists ``step, train_loss, validation_loss, validation, train`` of its evaluations.
+        best_step: step of the best evaluation.
+        score: the metric at that step, NaN where there is none.
+        num_params: trained numbers in its network.
+        seconds: time spent on it.
+        audit: whether it went on by chance, to measure how often dropping is a mistake.
+    """
+
+    id: int
+    phase: Phase
+    config: Config
+    structure: str
+    seed: int
+    fold: int | None = None
+    status: Status = "stopped"
+    rung: int = 0
+    steps: int = 0
+    epochs: float = 0.0
+    curve: dict[str, list[float]] = field(default_factory=dict)
+    best_step: int = 0
+    score: float = math.nan
+    num_params: int = 0
+    seconds: float = 0.0
+    audit: bool = False
+    validation: dict[str, float] = field(default_factory=dict)
+    train: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the trial as a JSON-able record."""
+        return {
+            "id": self.id,
+            "phase": self.phase,
+            "config": self.config.to_dict(),
+            "structure": self.structure,
+            "seed": self.seed,
+            "fold": self.fold,
+            "status": self.status,
+            "rung": self.rung,
+            "steps": self.steps,
+            "epochs": round(self.epochs, 4),
+            "curve": {
+                name: [v if name == "step" else finite(v) for v in values]
+                for name, values in self.curve.items()
+            },
+            "best_step": self.best_step,
+            "score": finite(self.score),
+            "validation": {k: finite(v) for k, v in self.validation.items()},
+            "train": {k: finite(v) for k, v in self.train.items()},
+            "num_params": self.num_params,
+            "seconds": round(self.seconds, 6),
+            "audit": self.audit,
+        }
+
+
+def finite(value: float | None) -> float | None:
+    """Return the number with 7 digits, or None where JSON has no word for it."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.7g}")

@@ -1,0 +1,91 @@
+"""The one place where JAX is set up: version-dependent options, devices, the compilation cache."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+
+# From jaxlib 0.10.2 on, XLA's CPU backend fuses reductions into YNNPACK calls that give silently
+# wrong results for some vmapped products (jax issue 39103) and crash on others (39257, 40412).
+# Turning that fusion off costs nothing measurable here; tests/train/test_backend.py guards it.
+_YNN_OPTION = "xla_cpu_experimental_ynn_fusion_type"
+_YNN_FIRST_VERSION = (0, 10, 2)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in text.split(".")[:3])
+
+
+def compiler_options() -> dict[str, Any]:
+    """Return the options that every program is compiled with on the present backend."""
+    if jax.default_backend() == "cpu" and _version(jaxlib.__version__) >= _YNN_FIRST_VERSION:
+        return {_YNN_OPTION: ""}
+    return {}
+
+
+def cache_dir() -> Path:
+    """Return where compiled programs are kept: ``THALWEG_CACHE`` or the user's cache folder."""
+    base = os.environ.get("THALWEG_CACHE")
+    if base:
+        return Path(base)
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(home) / "thalweg"
+
+
+@cache
+def setup() -> None:
+    """Turn on the persistent compilation cache, unless the user has set one up already.
+
+    A cache that cannot be written is no reason to stop: JAX then compiles every time.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def num_workers() -> int:
+    """Return how many blocks are trained at a time.
+
+    On CPU one for each core: two blocks side by side use two cores 1.7 to 2 times better than one
+    block whose small operations are split over both. An accelerator takes one at a time.
+    """
+    if jax.default_backend() != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device_name() -> str:
+    """Return the device's kind in words, such as ``cpu (2 cores)``."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return f"cpu ({num_workers()} cores)"
+    return f"{device.platform} ({device.device_kind})"
+
+
+def available_bytes() -> int:
+    """Return the memory that training may use now, in bytes.
+
+    On CPU that is what the kernel says is available (half of it stays free for everything else);
+    on an accelerator, what its allocator has left.
+    """
+    device = jax.devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return int(0.85 * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024 // 2
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    except (ValueError, OSError, AttributeError):
+        return 4 << 30

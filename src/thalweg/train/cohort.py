@@ -1,0 +1,958 @@
+"""Many members at once: the only home of ``jit`` and ``vmap``.
+
+An ``Engine`` holds one data set on the device and one compiled program for each structure. A
+``Cohort`` is K members of one structure; ``advance`` takes them some steps further, with an
+evaluation now and then, and ``select`` drops the others. Members are trained in blocks (see
+``plan.py``) that are independent of each other, so that a member's result does not depend on its
+neighbours, and several blocks run side by side.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from scipy import special
+
+from thalweg.errors import SpaceError
+from thalweg.models import InputShape, Network, build, count_params
+from thalweg.nn.initialisers import initial_params
+from thalweg.nn.layers import Context
+from thalweg.optim import rules
+from thalweg.optim.external import EXTERNAL
+from thalweg.optim.schedules import PlateauState, factors, plateau_init, plateau_update
+from thalweg.space import HYPERPARAMETERS, Config, Structure
+from thalweg.task import Task
+from thalweg.train import backend
+from thalweg.train.member import Carry, Features, Member, Record, Rows, Units, step_key
+from thalweg.train.plan import Plan, check_memory, make_plan, power_of_two
+
+PROBE_ROWS = 2048
+TABLE_BYTES = 64 << 20
+
+
+# ------------------------------------------------------------------------------------ compilation
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled function and what it cost to make."""
+
+    call: Callable[..., Any]
+    compile_seconds: float
+    peak_bytes: int
+
+
+def compile_program(
+    function: Callable[..., Any], arguments: Sequence[Any], donate: tuple[int, ...] = ()
+) -> Program:
+    """Compile ``function`` for arguments of these shapes.
+
+    Args:
+        function: pure function of arrays.
+        arguments: arrays, or ``jax.ShapeDtypeStruct``, in its argument order.
+        donate: positions of arguments whose memory the result may take over.
+    """
+    backend.setup()
+    start = time.perf_counter()
+    lowered = jax.jit(function, donate_argnums=donate).lower(*arguments)
+    compiled = lowered.compile(compiler_options=backend.compiler_options())
+    analysis = compiled.memory_analysis()
+    peak = int(getattr(analysis, "temp_size_in_bytes", 0) or 0)
+    return Program(compiled, time.perf_counter() - start, peak)
+
+
+def shapes_of(tree: Any) -> Any:
+    """Return the shapes and dtypes of a tree of arrays."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype), tree)
+
+
+# ------------------------------------------------------------------------------------------ stream
+
+
+@lru_cache(maxsize=256)
+def _epoch_order(seed: int, epoch: int, num_rows: int) -> np.ndarray:
+    rng = np.random.default_rng([0xBA7C, seed, epoch])
+    return rng.permutation(num_rows).astype(np.int32)
+
+
+def batch_indices(
+    seed: int, num_rows: int, batch_size: int, first_step: int, num_steps: int
+) -> np.ndarray:
+    """Return the rows of each batch, [num_steps, batch_size], a function of seed and step alone.
+
+    Epochs follow each other without a gap: every row is seen once an epoch, every batch is full,
+    and a batch may straddle two epochs.
+    """
+    start, stop = first_step * batch_size, (first_step + num_steps) * batch_size
+    epochs = range(start // num_rows, (stop - 1) // num_rows + 1)
+    order = np.concatenate([_epoch_order(seed, epoch, num_rows) for epoch in epochs])
+    offset = start - epochs[0] * num_rows
+    return order[offset : offset + stop - start].reshape(num_steps, batch_size)
+
+
+@lru_cache(maxsize=256)
+def _mixup_uniform(seed: int, first_step: int, num_steps: int) -> np.ndarray:
+    steps = range(first_step, first_step + num_steps)
+    return np.array([np.random.default_rng([0x3117, seed, step]).random() for step in steps])
+
+
+# --------------------------------------------------------------------------------- hyperparameters
+
+
+def features_of(
+    configs: Iterable[Mapping[str, Any]], task: Task, *, row_weight: bool = False
+) -> Features:
+    """Return what a program must contain to train these Configs.
+
+    Pass all Configs of a study, so that each structure is compiled once.
+
+    Raises:
+        OptionError: for an optimizer or loss that is not known.
+    """
+    configs = [c if isinstance(c, Config) else Config(c) for c in configs]
+
+    def values(name: str) -> set[Any]:
+        return {c.get_or_default(name) for c in configs}
+
+    def beyond(name: str, neutral: Any) -> bool:
+        return any(value != neutral for value in values(name))
+
+    optimizers = values("optimizer")
+    external = [EXTERNAL[name] for name in sorted(optimizers & EXTERNAL.keys())]
+    if len(external) > 1:
+        raise SpaceError(
+            "structural optimizers are compiled one by one; got "
+            + ", ".join(sorted(optimizers & EXTERNAL.keys()))
+        )
+    losses = sorted({c.get_or_default("loss") or task.loss for c in configs})
+    for name in losses:
+        task.with_choice(loss=name)
+    return Features(
+        uses=rules.features([] if external else sorted(optimizers)),
+        losses=tuple(losses),
+        external=external[0] if external else None,
+        dropout=beyond("dropout", 0.0),
+        l1=beyond("l1", 0.0),
+        l2=beyond("l2", 0.0),
+        clip_norm=beyond("clip_norm", np.inf),
+        clip_value=beyond("clip_value", np.inf),
+        label_smoothing=beyond("label_smoothing", 0.0),
+        mixup=beyond("mixup", 0.0),
+        input_noise=beyond("input_noise", 0.0),
+        ema=beyond("ema", 0.0),
+        class_weight=beyond("class_weight", 0.0) and task.kind != "regression",
+        row_weight=row_weight,
+    )
+
+
+def constants_of(
+    configs: Sequence[Config], task: Task, features: Features, class_share: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Return the members' constants as float32 arrays [K] (class weights [K, C])."""
+    table = {
+        name: np.array([c.get_or_default(name) for c in configs], np.float32)
+        for name in features.constants
+    }
+    if len(features.losses) > 1:
+        chosen = [c.get_or_default("loss") or task.loss for c in configs]
+        for name in features.losses:
+            table[f"loss:{name}"] = np.array([c == name for c in chosen], np.float32)
+    if features.class_weight:
+        assert class_share is not None
+        power = np.array([c.get_or_default("class_weight") for c in configs])[:, None]
+        inverse = np.maximum(class_share, 1e-12)[None] ** -power
+        # The mean weight over the training rows is one, so that learning rates keep their meaning.
+        mean = (inverse * class_share[None]).sum(1, keepdims=True)
+        table["class_weights"] = (inverse / mean).astype(np.float32)
+    if features.external is not None:
+        own = features.external.hyperparameters
+        for name, default in own.items():
+            given = [c.get(name, default) for c in configs]
+            table[name] = np.array(given, np.float32)
+        table["weight_decay"] = np.array(
+            [c.get_or_default("weight_decay") for c in configs], np.float32
+        )
+    return table
+
+
+def _column(configs: Sequence[Config], name: str) -> np.ndarray:
+    """Return one hyperparameter as float64 [K]; NaN where a Config leaves it to its owner."""
+    return np.array([np.nan if (v := c.get(name)) is None else v for c in configs], np.float64)
+
+
+def _numeric_names(configs: Sequence[Config]) -> list[str]:
+    names = dict.fromkeys(name for c in configs for name in c)
+    return [
+        name
+        for name in names
+        if not HYPERPARAMETERS[name].structural
+        and all(isinstance(c.get(name, 0.0), int | float) for c in configs)
+    ]
+
+
+# ------------------------------------------------------------------------------------------ engine
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The arrays that an Engine trains and evaluates on.
+
+    Args:
+        fields: training rows by field, [N, …].
+        target: training targets, [N, …].
+        weight: weight of each training row, [N], or None.
+        validation_fields: validation rows by field, [M, …].
+        validation_target: validation targets, [M, …].
+        units: mean and scale of regression targets, or None where they are not scaled.
+    """
+
+    fields: Mapping[str, np.ndarray]
+    target: np.ndarray
+    validation_fields: Mapping[str, np.ndarray]
+    validation_target: np.ndarray
+    weight: np.ndarray | None = None
+    units: Units | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Number of training rows."""
+        return len(self.target)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = [*self.fields.values(), *self.validation_fields.values()]
+        return int(sum(a.nbytes for a in arrays) + self.target.nbytes)
+
+
+@dataclass
+class _Compiled:
+    member: Member
+    plan: Plan
+    advance: Program
+
+
+class Engine:
+    """One data set on the device, and the programs compiled for it.
+
+    Args:
+        data: the arrays.
+        task: what is predicted.
+        inputs: what networks read.
+        features: what every program must contain (``features_of`` all Configs of the study).
+        workers: blocks trained side by side; by default what suits the hardware.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        task: Task,
+        inputs: InputShape,
+        features: Features,
+        *,
+        workers: int | None = None,
+    ) -> None:
+        backend.setup()
+        self.data, self.task, self.inputs, self.features = data, task, inputs, features
+        self.workers = workers or backend.num_workers()
+        self.platform = jax.default_backend()
+        probe = self._probe_rows()
+        self.train = Rows(
+            {name: jnp.asarray(v) for name, v in data.fields.items()},
+            jnp.asarray(data.target),
+            None if data.weight is None else jnp.asarray(data.weight),
+        )
+        self.evaluated = Rows(
+            {
+                name: jnp.asarray(np.concatenate([data.validation_fields[name], v[probe]]))
+                for name, v in data.fields.items()
+            },
+            jnp.asarray(np.concatenate([data.validation_target, data.target[probe]])),
+        )
+        self.class_share = self._class_share()
+        self.compile_seconds = 0.0
+        self._compiled: dict[tuple[Structure, int], _Compiled] = {}
+        self._lock = threading.Lock()
+
+    def _probe_rows(self) -> np.ndarray:
+        """Return the training rows that measure the fit to the training set."""
+        num = min(self.data.num_rows, len(self.data.validation_target), PROBE_ROWS)
+        rng = np.random.default_rng(0x9B0B)
+        return np.sort(rng.choice(self.data.num_rows, num, replace=False))
+
+    def _class_share(self) -> np.ndarray | None:
+        """Return the share of each class among the training rows, or None for regression."""
+        if self.task.kind == "regression":
+            return None
+        target = self.data.target
+        if target.ndim == 2:
+            return target.mean(0)
+        counts = np.bincount(target.astype(np.int64), minlength=max(len(self.task.classes), 2))
+        return counts / counts.sum()
+
+    def network(self, structure: Structure) -> Network:
+        """Return the network of a structure for this data."""
+        return build(structure, self.inputs, self.task.num_outputs)
+
+    def batch_size(self, structure: Structure) -> int:
+        """Return the rows in a step: the structure's, or all where there are no more."""
+        if structure.batch_size == "full":
+            return self.data.num_rows
+        return min(int(structure.batch_size), self.data.num_rows)
+
+    def steps(self, structure: Structure, epochs: float) -> int:
+        """Return the number of steps in so many epochs, at least one."""
+        return max(1, round(epochs * self.data.num_rows / self.batch_size(structure)))
+
+    def compiled(
+        self, structure: Structure, num_members: int, steps_per_evaluation: int
+    ) -> _Compiled:
+        """Return the program of a structure, compiled at the first request."""
+        network = self.network(structure)
+        num_slots = (
+            3
+            if self.features.external
+            else sum(getattr(self.features.uses, name) for name in ("m", "v", "w"))
+        )
+        plan = make_plan(
+            network,
+            batch_size=self.batch_size(structure),
+            num_members=num_members,
+            steps_per_evaluation=steps_per_evaluation,
+            evaluated_rows=len(self.evaluated.target),
+            num_slots=num_slots + self.features.ema,
+            workers=self.workers,
+            platform=self.platform,
+        )
+        with self._lock:
+            for (known, _), made in self._compiled.items():
+                # A program for larger blocks serves fewer members too.
+                if known == structure and made.plan.table_steps >= plan.table_steps:
+                    return made
+        check_memory(
+            plan, num_members, self.data.num_bytes, self.workers, backend.available_bytes()
+        )
+        member = Member(
+            network, self.task, self.features, self.data.units, len(self.data.validation_target)
+        )
+        made = _Compiled(member, plan, self._compile(member, structure, plan))
+        with self._lock:
+            self.compile_seconds += made.advance.compile_seconds
+            self._compiled[structure, plan.block] = made
+        return made
+
+    def _compile(self, member: Member, structure: Structure, plan: Plan) -> Program:
+        batch_size = self.batch_size(structure)
+        full = batch_size == self.data.num_rows
+        config = Config(optimizer=structure.external) if structure.external else Config()
+        carry, hyper = _initial(member, [config] * plan.block, [0] * plan.block, self)
+        num_columns = len(self.features.columns)
+        table_shape = (plan.groups, plan.table_steps, plan.width, num_columns)
+        index_steps = 1 if full else plan.table_steps
+        index_width = 1 if full else batch_size
+        scalar = jax.ShapeDtypeStruct((), jnp.int32)
+        arguments = (
+            shapes_of(_grouped(carry, plan)),
+            shapes_of(_grouped(hyper, plan)),
+            jax.ShapeDtypeStruct(table_shape, jnp.float32),
+            jax.ShapeDtypeStruct((plan.groups, index_steps, index_width), jnp.int32),
+            jax.ShapeDtypeStruct((plan.groups,), jnp.uint32),
+            scalar,
+            scalar,
+            scalar,
+            scalar,
+            shapes_of(self.train),
+            shapes_of(self.evaluated),
+        )
+        return compile_program(_advance(member, plan, full), arguments, donate=(0,))
+
+    def cohort(
+        self,
+        configs: Sequence[Config],
+        seeds: Sequence[int],
+        total_steps: int,
+        steps_per_evaluation: int,
+    ) -> Cohort:
+        """Return a cohort of Configs of one structure, before their first step.
+
+        Args:
+            configs: one for each member; all of the same structure.
+            seeds: each member's seed.
+            total_steps: steps of a full training, which schedules are laid out for.
+            steps_per_evaluation: steps between evaluations.
+        """
+        return Cohort(self, configs, seeds, total_steps, steps_per_evaluation)
+
+
+def _grouped(tree: Any, plan: Plan) -> Any:
+    """Reshape leading axes [G·W] to [G, W] (or leave [G] where groups have one member)."""
+    if plan.width == 1:
+        return tree
+    return jax.tree.map(lambda a: a.reshape(plan.groups, plan.width, *a.shape[1:]), tree)
+
+
+def _initial(
+    member: Member, configs: Sequence[Config], seeds: Sequence[int], engine: Engine
+) -> tuple[Carry, dict[str, np.ndarray]]:
+    """Return carry and constants of members before their first step, as host arrays [K, …]."""
+    num = len(configs)
+    params: dict[str, np.ndarray] = {}
+    specs = member.network.params()
+    for seed in dict.fromkeys(seeds):
+        own = [i for i, s in enumerate(seeds) if s == seed]
+        drawn = initial_params(
+            specs,
+            [configs[i].get_or_default("init") for i in own],
+            np.array([configs[i].get_or_default("init_scale") for i in own]),
+            seed,
+        )
+        for name, values in drawn.items():
+            out = params.setdefault(name, np.empty((num, *values.shape[1:]), np.float32))
+            out[own] = values
+    state = {
+        name: np.broadcast_to(value, (num, *value.shape)).copy()
+        for name, value in member.network.state().items()
+    }
+    features = engine.features
+    hyper = constants_of(configs, engine.task, features, engine.class_share)
+    if features.external is not None:
+        external = features.external
+        rate = {"learning_rate": np.array([c.get_or_default("learning_rate") for c in configs])}
+        own_hyper = {**hyper, **{k: v.astype(np.float32) for k, v in rate.items()}}
+        opt = jax.jit(jax.vmap(external.init))(params, own_hyper)
+    else:
+        kinds = [c.get_or_default("optimizer") for c in configs]
+        given = {name: _column(configs, name) for name in _numeric_names(configs)}
+        start = rules.initial_values(kinds, given)
+        opt = {
+            slot: {
+                name: np.broadcast_to(
+                    start.get(slot, np.zeros(num, np.float32)).reshape(num, *[1] * (v.ndim - 1)),
+                    v.shape,
+                ).astype(np.float32)
+                for name, v in params.items()
+            }
+            for slot in ("m", "v", "w")
+            if getattr(features.uses, slot)
+        }
+    carry = Carry(
+        params=params,
+        opt=opt,
+        state=state,
+        ema={n: v.copy() for n, v in params.items()} if features.ema else {},
+        best=({n: v.copy() for n, v in params.items()}, {n: v.copy() for n, v in state.items()}),
+        best_score=np.full(num, -np.inf, np.float32),
+        loss_sum=np.zeros(num, np.float32),
+        alive=np.ones(num, bool),
+    )
+    return carry, hyper
+
+
+def _advance(member: Member, plan: Plan, full: bool) -> Callable[..., Any]:
+    """Return the program of a block: some steps of each group, then perhaps an evaluation."""
+
+    def advance(
+        carry: Any,
+        hyper: Any,
+        table: Any,
+        index: Any,
+        keys: Any,
+        num_groups: Any,
+        first_step: Any,
+        num_steps: Any,
+        since: Any,
+        train: Rows,
+        evaluated: Rows,
+    ) -> Any:
+        def one_group(group: Any, carry: Any, hyper: Any) -> Any:
+            def body(t: Any, carry: Any) -> Any:
+                rows = train if full else train.take(index[group, t])
+                key = step_key(keys[group], first_step + t)
+                row = table[group, t]
+                if plan.width == 1:
+                    return member.step(carry, rows, hyper, row[0], key)
+                step = jax.vmap(member.step, in_axes=(0, None, 0, 0, None))
+                return step(carry, rows, hyper, row, key)
+
+            def evaluate(carry: Any) -> Any:
+                if plan.width == 1:
+                    return member.evaluate(carry, evaluated, hyper, since)
+                score = jax.vmap(member.evaluate, in_axes=(0, None, 0, None))
+                return score(carry, evaluated, hyper, since)
+
+            def skip(carry: Any) -> Any:
+                shape = () if plan.width == 1 else (plan.width,)
+                nothing = jnp.full(shape, jnp.nan, jnp.float32)
+                record = Record(nothing, nothing, nothing, nothing, carry.alive, carry.best_score)
+                return carry, record
+
+            carry = lax.fori_loop(0, num_steps, body, carry)
+            return lax.cond(since > 0, evaluate, skip, carry)
+
+        def body(group: Any, done: Any) -> Any:
+            carry, records = done
+            own = jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, group, 0, False), carry)
+            constants = jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, group, 0, False), hyper)
+            own, record = one_group(group, own, constants)
+
+            def put(all_: Any, one: Any) -> Any:
+                return lax.dynamic_update_index_in_dim(all_, one, group, 0)
+
+            return jax.tree.map(put, carry, own), jax.tree.map(put, records, record)
+
+        shape = (plan.groups,) if plan.width == 1 else (plan.groups, plan.width)
+        empty = jnp.zeros(shape, jnp.float32)
+        records = Record(empty, empty, empty, empty, jnp.zeros(shape, bool), empty)
+        return lax.fori_loop(0, num_groups, body, (carry, records))
+
+    return advance
+
+
+# ------------------------------------------------------------------------------------------ cohort
+
+
+@dataclass
+class Curve:
+    """What a member's evaluations yielded, one entry each."""
+
+    step: list[int] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    train: list[float] = field(default_factory=list)
+
+
+@dataclass
+class _Block:
+    members: list[int]
+    slots: list[int]
+    carry: Any
+    hyper: Any
+    keys: np.ndarray
+    seeds: list[int]
+    num_groups: int
+
+
+class Cohort:
+    """K Configs of one structure that train together.
+
+    Attributes:
+        configs: each member's Config.
+        seeds: each member's seed.
+        curves: each member's evaluations so far.
+        alive: whether each member is still finite, bool [K].
+        best_score: signed best metric of each member so far (more is better), [K].
+        best_step: the step at which it was reached, [K].
+        seconds: time spent on each member, [K].
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        configs: Sequence[Config],
+        seeds: Sequence[int],
+        total_steps: int,
+        steps_per_evaluation: int,
+    ) -> None:
+        external = tuple(EXTERNAL)
+        structures = {c.structure(external) for c in configs}
+        if len(structures) != 1:
+            names = ", ".join(sorted(s.name for s in structures))
+            raise SpaceError(f"the members of a cohort share one structure; got {names}")
+        self.engine = engine
+        self.structure = structures.pop()
+        self.configs, self.seeds = list(configs), list(seeds)
+        self.total_steps = total_steps
+        self.steps_per_evaluation = max(1, min(steps_per_evaluation, total_steps))
+        self.batch_size = engine.batch_size(self.structure)
+        if self.structure.normalisation == "batch" and self.batch_size == 1:
+            raise SpaceError(
+                "batch normalisation needs batches of two rows or more; got batch_size=1: "
+                "use normalisation='layer'"
+            )
+        made = engine.compiled(self.structure, len(configs), self.steps_per_evaluation)
+        self.member, self.plan, self._program = made.member, made.plan, made.advance
+        self.num_params = count_params(self.member.network)
+        num = len(configs)
+        self.step = 0
+        self.curves = [Curve() for _ in range(num)]
+        self.alive = np.ones(num, bool)
+        self.best_score = np.full(num, -np.inf)
+        self.best_step = np.zeros(num, int)
+        self.seconds = np.zeros(num)
+        self._plateau = plateau_init(num)
+        self._unmeasured = 0
+        carry, hyper = _initial(self.member, self.configs, self.seeds, engine)
+        self._blocks = self._lay_out(list(range(num)), carry, hyper)
+
+    # ------------------------------------------------------------------------------------ blocks
+
+    def _lay_out(self, members: list[int], carry: Any, hyper: Any) -> list[_Block]:
+        """Put members (rows of the host arrays ``carry`` and ``hyper``, in order) into blocks."""
+        plan = self.plan
+        groups: list[list[int]] = []
+        by_seed: dict[int, list[int]] = {}
+        for position, member in enumerate(members):
+            by_seed.setdefault(self.seeds[member], []).append(position)
+        for own in by_seed.values():
+            groups += [own[i : i + plan.width] for i in range(0, len(own), plan.width)]
+        # As even as possible: two blocks of two rather than one of three and one of one.
+        num_blocks = -(-len(groups) // plan.groups)
+        num_blocks = min(len(groups), max(num_blocks, min(self.engine.workers, len(groups))))
+        blocks = []
+        for block in np.array_split(np.arange(len(groups)), num_blocks) if groups else []:
+            chosen = [groups[i] for i in block]
+            slots, rows = [], []
+            for g, group in enumerate(chosen):
+                for w, position in enumerate(group):
+                    slots.append(g * plan.width + w)
+                    rows.append(position)
+            source = np.full(plan.block, rows[0])
+            source[slots] = rows
+            take = _take_rows(source, plan)
+            seeds = [self.seeds[members[group[0]]] for group in chosen]
+            padded = seeds + [seeds[0]] * (plan.groups - len(seeds))
+            keys = np.array([_seed_key(seed) for seed in padded], np.uint32)
+            blocks.append(
+                _Block(
+                    members=[members[r] for r in rows],
+                    slots=slots,
+                    carry=jax.tree.map(take, carry),
+                    hyper=jax.tree.map(take, hyper),
+                    keys=keys,
+                    seeds=padded,
+                    num_groups=len(chosen),
+                )
+            )
+        return blocks
+
+    @property
+    def members(self) -> list[int]:
+        """Indices of the members that still train."""
+        return [m for block in self._blocks for m in block.members]
+
+    def select(self, keep: Iterable[int]) -> None:
+        """Go on with these members only."""
+        wanted = set(keep)
+        members, carries, hypers = [], [], []
+        for block in self._blocks:
+            own = [(m, s) for m, s in zip(block.members, block.slots, strict=True) if m in wanted]
+            if not own:
+                continue
+            members += [m for m, _ in own]
+            rows = np.array([s for _, s in own])
+            host = _host_rows(rows, self.plan)
+            carries.append(jax.tree.map(host, block.carry))
+            hypers.append(jax.tree.map(host, block.hyper))
+        if not members:
+            self._blocks = []
+            return
+
+        def join(*parts: np.ndarray) -> np.ndarray:
+            return np.concatenate(parts)
+
+        carry = jax.tree.map(join, *carries)
+        hyper = jax.tree.map(join, *hypers)
+        order = np.argsort(members, kind="stable")
+        carry, hyper = jax.tree.map(lambda a: a[order], (carry, hyper))
+        self._blocks = self._lay_out([members[i] for i in order], carry, hyper)
+
+    def weights(self, member: int, *, best: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return one member's parameters and state, as host arrays.
+
+        Args:
+            member: its index; it must still be in the cohort.
+            best: those of its best evaluation, rather than the latest.
+        """
+        for block in self._blocks:
+            if member in block.members:
+                slot = block.slots[block.members.index(member)]
+                host = _host_rows(np.array([slot]), self.plan)
+                carry = block.carry
+                tree = carry.best if best else (self._latest(carry), carry.state)
+                return jax.tree.map(lambda a, host=host: host(a)[0], tree)
+        raise KeyError(f"member {member} has left the cohort")
+
+    def _latest(self, carry: Any) -> Any:
+        return carry.ema if self.engine.features.ema else carry.params
+
+    # ------------------------------------------------------------------------------------ training
+
+    def tasks(
+        self, num_steps: int, stop: Callable[[], bool] = lambda: False
+    ) -> list[Callable[[], None]]:
+        """Return one callable for each block; together they take all members ``num_steps`` further.
+
+        They may run in any order and side by side. Call ``finish`` when all are done.
+
+        Args:
+            num_steps: steps from where the cohort stands.
+            stop: asked between evaluations; True ends the work early.
+        """
+        segments = self._segments(num_steps)
+        self._target_step = self.step + num_steps
+        self._reached: list[int] = []
+        return [lambda block=block: self._run(block, segments, stop) for block in self._blocks]
+
+    def finish(self) -> None:
+        """Note that the tasks of ``tasks`` are done."""
+        self.step = min(self._reached, default=self._target_step)
+
+    def advance(
+        self,
+        num_steps: int,
+        pool: ThreadPoolExecutor | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take all members ``num_steps`` further, evaluating on the way and at the end."""
+        run_tasks(self.tasks(num_steps, stop), pool, self.engine.workers)
+        self.finish()
+
+    def _segments(self, num_steps: int) -> list[tuple[int, int, int]]:
+        """Cut steps into calls: (first step, steps, steps since the last evaluation or 0)."""
+        segments = []
+        step, stop, since = self.step, self.step + num_steps, 0
+        while step < stop:
+            every = self.steps_per_evaluation
+            target = min(stop, (step // every + 1) * every)
+            length = min(target - step, self.plan.table_steps)
+            since += length
+            evaluate = step + length == target
+            segments.append((step, length, since if evaluate else 0))
+            since = 0 if evaluate else since
+            step += length
+        return segments
+
+    def _run(
+        self, block: _Block, segments: list[tuple[int, int, int]], stop: Callable[[], bool]
+    ) -> None:
+        engine, plan = self.engine, self.plan
+        full = self.batch_size == engine.data.num_rows
+        reached = self.step
+        zero_index = np.zeros((plan.groups, 1, 1), np.int32)
+        for first, length, since in segments:
+            if stop() or not self.alive[block.members].any():
+                reached = first if stop() else self._target_step
+                break
+            start = time.perf_counter()
+            index = zero_index if full else self._indices(block, first, length)
+            block.carry, records = self._program.call(
+                block.carry,
+                block.hyper,
+                self._table(block, first, length),
+                index,
+                block.keys,
+                np.int32(block.num_groups),
+                np.int32(first),
+                np.int32(length),
+                np.int32(since),
+                engine.train,
+                engine.evaluated,
+            )
+            if since:
+                self._note(block, first + length, jax.tree.map(np.asarray, records))
+            else:
+                jax.block_until_ready(records)
+            self.seconds[block.members] += (time.perf_counter() - start) / len(block.members)
+            reached = first + length
+        self._reached.append(reached)
+
+    def _indices(self, block: _Block, first: int, length: int) -> np.ndarray:
+        index = np.zeros((self.plan.groups, self.plan.table_steps, self.batch_size), np.int32)
+        rows = self.engine.data.num_rows
+        made: dict[int, np.ndarray] = {}
+        for g, seed in enumerate(block.seeds[: block.num_groups]):
+            if seed not in made:
+                made[seed] = batch_indices(seed, rows, self.batch_size, first, length)
+            index[g, :length] = made[seed]
+        return index
+
+    def _table(self, block: _Block, first: int, length: int) -> np.ndarray:
+        """Return the per-step scalars of a block, [groups, table_steps, width, C]."""
+        features, plan = self.engine.features, self.plan
+        configs = [self.configs[m] for m in block.members]
+        kinds = [c.get_or_default("schedule") for c in configs]
+        given = {name: _column(configs, name) for name in _numeric_names(configs)}
+        total = np.full(len(configs), self.total_steps)
+        schedule = factors(kinds, given, first, length, total)
+        schedule = schedule * self._plateau.scale[block.members]
+        if features.external is None:
+            optimizers = [c.get_or_default("optimizer") for c in configs]
+            columns = rules.table(
+                optimizers, given, first + 1, length, schedule=schedule, uses=features.uses
+            )
+            scalars = rules.stack(columns, features.uses)
+        else:
+            rates = np.array([c.get_or_default("learning_rate") for c in configs])
+            scalars = np.zeros(
+                (length, len(configs), len(rules.columns(features.uses))), np.float32
+            )
+            scalars[..., 0] = schedule * rates
+        extra = []
+        if features.mixup:
+            alpha = np.array([c.get_or_default("mixup") for c in configs])
+            seeds = [self.seeds[m] for m in block.members]
+            unit = np.stack([_mixup_uniform(s, first, length) for s in seeds], 1)
+            share = special.betaincinv(np.maximum(alpha, 1e-6), np.maximum(alpha, 1e-6), unit)
+            extra.append(np.where(alpha > 0, np.maximum(share, 1 - share), 1.0))
+        if features.ema:
+            decay = np.array([c.get_or_default("ema") for c in configs])
+            steps = np.arange(first, first + length)[:, None]
+            # A short history is averaged over its own length, so that the start does not linger.
+            extra.append(np.minimum(decay, (1.0 + steps) / (10.0 + steps)) * (decay > 0))
+        if extra:
+            stacked = np.stack(extra, -1).astype(np.float32)
+            scalars = np.concatenate([scalars, stacked], axis=-1)
+        table = np.zeros((plan.block, plan.table_steps, scalars.shape[-1]), np.float32)
+        table[block.slots, :length] = np.swapaxes(scalars, 0, 1)
+        table = table.reshape(plan.groups, plan.width, plan.table_steps, -1)
+        return np.ascontiguousarray(np.swapaxes(table, 1, 2))
+
+    def _note(self, block: _Block, step: int, records: Record) -> None:
+        """Write an evaluation into the curves of a block's members."""
+        sign = self.engine.task.sign
+        flat = Record(*(np.asarray(values).reshape(-1) for values in records))
+        losses = np.asarray(flat.validation_loss, np.float64)
+        for member, slot in zip(block.members, block.slots, strict=True):
+            curve = self.curves[member]
+            curve.step.append(step)
+            curve.train_loss.append(float(flat.train_loss[slot]))
+            curve.validation_loss.append(float(losses[slot]))
+            curve.validation.append(float(flat.validation[slot]))
+            curve.train.append(float(flat.probe[slot]))
+            self.alive[member] = bool(flat.alive[slot])
+            score = sign * float(flat.validation[slot])
+            if self.alive[member] and score > self.best_score[member]:
+                self.best_score[member], self.best_step[member] = score, step
+        self._reduce_on_plateau(block, losses)
+
+    def _reduce_on_plateau(self, block: _Block, losses: np.ndarray) -> None:
+        plateau = [
+            (m, s)
+            for m, s in zip(block.members, block.slots, strict=True)
+            if self.configs[m].get_or_default("schedule") == "reduce_on_plateau"
+        ]
+        if plateau:
+            members = np.array([m for m, _ in plateau])
+            configs = [self.configs[m] for m in members]
+            own = PlateauState(*(values[members] for values in self._plateau))
+            hp = {name: _column(configs, name) for name in _numeric_names(configs)}
+            new = plateau_update(own, losses[[s for _, s in plateau]], hp)
+            for values, updated in zip(self._plateau, new, strict=True):
+                values[members] = updated
+
+
+def _seed_key(seed: int) -> int:
+    return int(np.random.SeedSequence([0x5EED, seed]).generate_state(1)[0])
+
+
+def _take_rows(source: np.ndarray, plan: Plan) -> Callable[[Any], jax.Array]:
+    """Return a function that takes host rows and puts them on the device in a block's layout."""
+
+    def take(a: np.ndarray) -> jax.Array:
+        rows = np.asarray(a)[source]
+        if plan.width > 1:
+            rows = rows.reshape(plan.groups, plan.width, *rows.shape[1:])
+        return jnp.array(rows)
+
+    return take
+
+
+def _host_rows(slots: np.ndarray, plan: Plan) -> Callable[[Any], np.ndarray]:
+    """Return a function that reads some slots of a block back to the host."""
+
+    def read(a: Any) -> np.ndarray:
+        host = np.asarray(a)
+        if plan.width > 1:
+            host = host.reshape(plan.block, *host.shape[2:])
+        return host[slots]
+
+    return read
+
+
+def run_tasks(
+    tasks: Sequence[Callable[[], None]], pool: ThreadPoolExecutor | None, workers: int
+) -> None:
+    """Run callables on a pool (one of ``workers`` threads by default) and wait for all.
+
+    Raises:
+        The first exception that one of them raised, after the others have ended.
+    """
+    if len(tasks) == 1 or workers == 1:
+        for task in tasks:
+            task()
+        return
+    own = pool or ThreadPoolExecutor(workers, thread_name_prefix="thalweg")
+    try:
+        futures: list[Future[None]] = [own.submit(task) for task in tasks]
+        for future in futures:
+            future.exception()
+        for future in futures:
+            future.result()
+    finally:
+        if pool is None:
+            own.shutdown()
+
+
+# -------------------------------------------------------------------------------------- prediction
+
+
+@lru_cache(maxsize=64)
+def _forward(network: Network, num_rows: int, shapes: tuple[Any, ...]) -> Program:
+    params, state, fields = (dict(part) for part in shapes)
+
+    def forward(params: Any, state: Any, fields: Any) -> Any:
+        return network.apply(params, state, fields, Context())[0]
+
+    def shaped(part: dict[str, Any]) -> dict[str, Any]:
+        return {n: jax.ShapeDtypeStruct(shape, dtype) for n, (shape, dtype) in part.items()}
+
+    return compile_program(forward, (shaped(params), shaped(state), shaped(fields)))
+
+
+def network_outputs(
+    network: Network,
+    params: Mapping[str, np.ndarray],
+    state: Mapping[str, np.ndarray],
+    fields: Mapping[str, np.ndarray],
+    max_rows: int,
+) -> np.ndarray:
+    """Return a network's raw outputs for encoded rows, computed in batches.
+
+    Args:
+        network: the network.
+        params: its parameters.
+        state: its state.
+        fields: arrays by field, [N, …].
+        max_rows: rows in a batch; fewer rows are padded to a power of two, so that few programs
+            are ever compiled.
+
+    Returns:
+        float32 [N, O].
+    """
+    num = len(next(iter(fields.values())))
+    size = min(power_of_two(max(num, 1)), max_rows)
+    parts = []
+    for start in range(0, max(num, 1), size):
+        batch = {}
+        for name, values in fields.items():
+            rows = values[start : start + size]
+            padding = [(0, size - len(rows))] + [(0, 0)] * (rows.ndim - 1)
+            batch[name] = np.pad(rows, padding)
+
+        def key(part: Mapping[str, np.ndarray]) -> tuple[Any, ...]:
+            return tuple((n, (v.shape, v.dtype)) for n, v in part.items())
+
+        program = _forward(network, size, (key(params), key(state), key(batch)))
+        parts.append(np.asarray(program.call(dict(params), dict(state), batch)))
+    return np.concatenate(parts)[:num]

@@ -1,0 +1,379 @@
+"""Training ONE configuration, top to bottom: forward, loss, backward, clip, update, evaluate.
+
+Everything here is pure and written for one member; ``cohort.py`` maps it over many and compiles it.
+What no member of a cohort uses is left out of the program (``Features`` is static); what they use
+with different values is an argument (``Hyper``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from thalweg.models.base import Network
+from thalweg.nn import noise
+from thalweg.nn.layers import Context
+from thalweg.optim import rules
+from thalweg.optim.clipping import clip_by_global_norm, clip_by_value
+from thalweg.optim.external import External
+from thalweg.optim.losses import metric_outputs, mixed_loss, weighted_mean
+from thalweg.optim.metrics import METRICS
+from thalweg.task import Task
+
+Tree = dict[str, Any]
+Units = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and scale of each regression target."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the members of a study use: static, so that the rest costs nothing.
+
+    Attributes:
+        uses: terms of the rule table's update.
+        losses: names of the losses in use.
+        external: the structural optimizer that takes the table's place, or None.
+        dropout: whether any member drops units.
+        l1: whether any member has an L1 penalty.
+        l2: whether any member has an L2 penalty.
+        clip_norm: whether any member clips by global norm.
+        clip_value: whether any member clips by value.
+        label_smoothing: whether any member smooths its labels.
+        mixup: whether any member mixes pairs of rows.
+        input_noise: whether any member adds noise to its inputs.
+        ema: whether any member averages its weights.
+        class_weight: whether any member weights classes.
+        row_weight: whether the rows carry weights.
+    """
+
+    uses: rules.Uses
+    losses: tuple[str, ...]
+    external: External | None = None
+    dropout: bool = False
+    l1: bool = False
+    l2: bool = False
+    clip_norm: bool = False
+    clip_value: bool = False
+    label_smoothing: bool = False
+    mixup: bool = False
+    input_noise: bool = False
+    ema: bool = False
+    class_weight: bool = False
+    row_weight: bool = False
+
+    @property
+    def loss_hyperparameters(self) -> tuple[str, ...]:
+        """Names of the constants that the losses in use read."""
+        names = ["label_smoothing"] if self.label_smoothing else []
+        owners = {"focal": "focal_gamma", "huber": "huber_delta", "quantile": "quantile"}
+        return (*names, *(owners[loss] for loss in self.losses if loss in owners))
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Names of the members' constants that the program reads."""
+        own = ("dropout", "l1", "l2", "clip_norm", "clip_value", "input_noise")
+        return (*(name for name in own if getattr(self, name)), *self.loss_hyperparameters)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the per-step scalars, in the order of a row of the stacked table."""
+        extra = [name for name in ("mixup", "ema") if getattr(self, name)]
+        return (*rules.columns(self.uses), *extra)
+
+
+class Rows(NamedTuple):
+    """Some rows of a data set on the device: fields [B, …], target [B, …], weight [B] or None."""
+
+    fields: dict[str, Array]
+    target: Array
+    weight: Array | None = None
+
+    def take(self, index: Array) -> Rows:
+        """Return the rows with these indices."""
+        return Rows(
+            {name: values[index] for name, values in self.fields.items()},
+            self.target[index],
+            None if self.weight is None else self.weight[index],
+        )
+
+
+class Carry(NamedTuple):
+    """What one member carries from step to step.
+
+    ``best`` holds the weights and state at the best evaluation so far, ``ema`` the averaged
+    weights (empty without the feature), ``loss_sum`` the batch losses since the last evaluation.
+    """
+
+    params: Tree
+    opt: Any
+    state: Tree
+    ema: Tree
+    best: tuple[Tree, Tree]
+    best_score: Array
+    loss_sum: Array
+    alive: Array
+
+
+class Record(NamedTuple):
+    """What one evaluation of a member yields, all scalars."""
+
+    train_loss: Array
+    validation_loss: Array
+    validation: Array
+    probe: Array
+    alive: Array
+    best_score: Array
+
+
+@dataclass(frozen=True)
+class Member:
+    """The static part of training one member.
+
+    Args:
+        network: the network of its structure.
+        task: what is predicted and which metric chooses.
+        features: what the program must contain.
+        units: mean and scale of the targets, for metrics in the user's units.
+        num_validation: the first so many evaluated rows are the validation set; the rest probe
+            the training set.
+    """
+
+    network: Network
+    task: Task
+    features: Features
+    units: Units | None
+    num_validation: int
+
+    def init(self, params: Tree, state: Tree, initial: Mapping[str, Array], hyper: Tree) -> Carry:
+        """Return the carry of a member that starts at ``params``."""
+        features = self.features
+        if features.external is not None:
+            opt = features.external.init(params, hyper)
+        else:
+            opt = rules.init_state(params, features.uses, initial)
+        return Carry(
+            params=params,
+            opt=opt,
+            state=state,
+            ema=params if features.ema else {},
+            best=(params, state),
+            best_score=jnp.float32(-jnp.inf),
+            loss_sum=jnp.float32(0.0),
+            alive=jnp.bool_(True),
+        )
+
+    # ------------------------------------------------------------------------------------- loss
+
+    def loss(
+        self, params: Tree, state: Tree, rows: Rows, hyper: Tree, scalars: Tree, key: Array
+    ) -> tuple[Array, tuple[Tree, Array]]:
+        """Return a batch's mean loss, and with it (new state, the same loss)."""
+        features = self.features
+        weight = rows.weight
+        if features.class_weight:
+            by_class = class_weights_of(rows.target, hyper["class_weights"])
+            weight = by_class if weight is None else weight * by_class
+        context = Context(
+            train=True,
+            dropout=hyper["dropout"] if features.dropout else None,
+            key=key,
+            weight=rows.weight,
+            input_noise=hyper["input_noise"] if features.input_noise else None,
+            mix=scalars["mixup"] if features.mixup else None,
+        )
+        outputs, state = self.network.apply(params, state, rows.fields, context)
+        per_row = self._loss_of(outputs, rows.target, hyper)
+        if features.mixup:
+            # The order within a batch is random, so its reverse is a random pairing.
+            share = scalars["mixup"]
+            other = self._loss_of(outputs, rows.target[::-1], hyper)
+            per_row = share * per_row + (1.0 - share) * other
+        value = weighted_mean(per_row, weight)
+        return value, (state, value)
+
+    def _loss_of(self, outputs: Array, target: Array, hyper: Tree) -> Array:
+        return mixed_loss(
+            self.task.kind,
+            self.features.losses,
+            self._loss_weights(hyper),
+            outputs,
+            target,
+            {name: hyper[name] for name in self.features.loss_hyperparameters if name in hyper},
+            units=self.units,
+        )
+
+    def _loss_weights(self, hyper: Tree) -> Tree:
+        """Return 1 for the member's loss and 0 for the others in use; nothing if all use one."""
+        if len(self.features.losses) == 1:
+            return {}
+        return {name: hyper[f"loss:{name}"] for name in self.features.losses}
+
+    def gradients(
+        self, carry: Carry, rows: Rows, hyper: Tree, scalars: Tree, key: Array
+    ) -> tuple[Array, Tree, Tree]:
+        """Return loss, clipped gradients (penalties included) and the new state."""
+        features = self.features
+        params = carry.params
+        (value, (state, _)), grads = jax.value_and_grad(self.loss, has_aux=True)(
+            params, carry.state, rows, hyper, scalars, key
+        )
+        if features.l1 or features.l2:
+            # The penalties' own gradients: l1·sign(w) + l2·w on kernels and embeddings.
+            regularised = regularised_names(self.network)
+            grads = {
+                name: g + self._penalty_gradient(params[name], hyper) if name in regularised else g
+                for name, g in grads.items()
+            }
+        if features.clip_value:
+            grads = clip_by_value(grads, hyper["clip_value"])
+        if features.clip_norm:
+            grads = clip_by_global_norm(grads, hyper["clip_norm"])
+        return value, grads, state
+
+    def _penalty_gradient(self, w: Array, hyper: Tree) -> Array:
+        terms = []
+        if self.features.l1:
+            terms.append(hyper["l1"] * jnp.sign(w))
+        if self.features.l2:
+            terms.append(hyper["l2"] * w)
+        return sum(terms[1:], start=terms[0])
+
+    # ------------------------------------------------------------------------------------- step
+
+    def step(self, carry: Carry, rows: Rows, hyper: Tree, row: Array, key: Array) -> Carry:
+        """Take one optimisation step.
+
+        Args:
+            carry: the member before the step.
+            rows: its batch.
+            hyper: constants of the member.
+            row: per-step scalars, [C], in the order of ``features.columns``.
+            key: the step's random key, common to the members of a seed.
+        """
+        features = self.features
+        scalars = {name: row[i] for i, name in enumerate(features.columns)}
+        value, grads, state = self.gradients(carry, rows, hyper, scalars, key)
+        # A member whose loss is no longer finite is frozen where it is; its neighbours go on.
+        alive = carry.alive & jnp.isfinite(value)
+        if features.external is not None:
+            params, opt = self._external_step(carry, grads, value, rows, hyper, scalars, key)
+            params, opt = freeze(alive, (params, opt), (carry.params, carry.opt))
+        else:
+            params, opt = rules.update(
+                carry.params, grads, carry.opt, scalars, features.uses, alive
+            )
+        ema = carry.ema
+        if features.ema:
+            decay = scalars["ema"]
+            ema = {n: decay * e + (1.0 - decay) * params[n] for n, e in carry.ema.items()}
+        return carry._replace(
+            params=params,
+            opt=opt,
+            state=freeze(alive, state, carry.state) if state else state,
+            ema=freeze(alive, ema, carry.ema) if features.ema else ema,
+            loss_sum=carry.loss_sum + value,
+            alive=alive,
+        )
+
+    def _external_step(
+        self,
+        carry: Carry,
+        grads: Tree,
+        value: Array,
+        rows: Rows,
+        hyper: Tree,
+        scalars: Tree,
+        key: Array,
+    ) -> tuple[Tree, Any]:
+        external = self.features.external
+        assert external is not None
+
+        def value_fn(params: Tree) -> Array:
+            return self.loss(params, carry.state, rows, hyper, scalars, key)[0]
+
+        own = {**hyper, "learning_rate": scalars["learning_rate"]}
+        updates, opt = external.update(grads, carry.opt, carry.params, own, value, value_fn)
+        return jax.tree.map(jnp.add, carry.params, updates), opt
+
+    # --------------------------------------------------------------------------------- evaluate
+
+    def weights(self, carry: Carry, hyper: Tree) -> Tree:
+        """Return the weights that predict: averaged ones where the member averages."""
+        if self.features.external is not None:
+            return self.features.external.evaluation_params(carry.opt, carry.params, hyper)
+        return carry.ema if self.features.ema else carry.params
+
+    def predict(self, params: Tree, state: Tree, fields: Mapping[str, Array]) -> Array:
+        """Return raw outputs [B, O]."""
+        return self.network.apply(params, state, fields, Context())[0]
+
+    def evaluate(
+        self, carry: Carry, rows: Rows, hyper: Tree, num_steps: Array
+    ) -> tuple[Carry, Record]:
+        """Score the member on the validation rows and on the probe of the training rows.
+
+        The best weights so far are kept; the running loss starts anew.
+        """
+        params = self.weights(carry, hyper)
+        raw = self.predict(params, carry.state, rows.fields)
+        outputs = metric_outputs(
+            self.task.kind, self.features.losses, self._loss_weights(hyper), raw, units=self.units
+        )
+        cut = self.num_validation
+        metric = METRICS[self.task.kind][self.task.metric]
+        validation = metric(outputs[:cut], rows.target[:cut], None, self.units)
+        probe = (
+            metric(outputs[cut:], rows.target[cut:], None, self.units)
+            if outputs.shape[0] > cut
+            else jnp.float32(jnp.nan)
+        )
+        plain = {name: value for name, value in hyper.items() if name != "label_smoothing"}
+        validation_loss = self._loss_of(raw[:cut], rows.target[:cut], plain).mean()
+        alive = carry.alive & jnp.isfinite(validation_loss)
+        score = jnp.where(alive, self.task.sign * validation, -jnp.inf)
+        improved = score > carry.best_score
+        best = freeze(improved, (params, carry.state), carry.best)
+        record = Record(
+            train_loss=carry.loss_sum / jnp.maximum(num_steps, 1).astype(jnp.float32),
+            validation_loss=validation_loss,
+            validation=validation,
+            probe=probe,
+            alive=alive,
+            best_score=jnp.maximum(score, carry.best_score),
+        )
+        carry = carry._replace(
+            best=best,
+            best_score=record.best_score,
+            loss_sum=jnp.zeros_like(carry.loss_sum),
+            alive=alive,
+        )
+        return carry, record
+
+
+def freeze(go: Array, new: Any, old: Any) -> Any:
+    """Return ``new`` where ``go`` holds, else ``old``, entry by entry of two trees."""
+    return jax.tree.map(lambda a, b: jnp.where(go, a, b), new, old)
+
+
+def class_weights_of(target: Array, by_class: Array) -> Array:
+    """Return each row's weight from its class, or from its distribution over classes."""
+    if target.ndim == 2:
+        return target @ by_class
+    return by_class[target]
+
+
+def regularised_names(network: Network) -> frozenset[str]:
+    """Return the parameters that L1 and L2 act on: kernels and embeddings, not biases or scales."""
+    return frozenset(
+        name for name, spec in network.params().items() if spec.role in ("kernel", "embedding")
+    )
+
+
+def step_key(seed_key: Array, step: Array) -> Array:
+    """Return the random key of a step: a function of seed and step alone."""
+    return noise.fold(seed_key, step)
