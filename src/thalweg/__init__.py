@@ -1,3 +1,72 @@
-"""Thalweg: which network, loss, optimizer and learning rate? Answered by experiment."""
+"""Thalweg: which network, loss, optimizer and learning rate? Answered by experiment.
+
+    import thalweg as tw
+
+    study = tw.tune(tw.load("train.csv", target="price"), budget="5m")
+    print(study.answers())
+    model = study.model()
+
+Importing the package loads no JAX and no data library; that happens when they are needed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from thalweg.api import Study, load, train, tune
+    from thalweg.data import Dataset
+    from thalweg.errors import ThalwegError
+    from thalweg.space import Choice, Config, Float, Int, Space, Switch
+    from thalweg.study.model import Model
+    from thalweg.task import Task
+
+_HOMES = {
+    "Choice": "thalweg.space",
+    "Config": "thalweg.space",
+    "Dataset": "thalweg.data",
+    "Float": "thalweg.space",
+    "Int": "thalweg.space",
+    "Model": "thalweg.study.model",
+    "Space": "thalweg.space",
+    "Study": "thalweg.api",
+    "Switch": "thalweg.space",
+    "Task": "thalweg.task",
+    "ThalwegError": "thalweg.errors",
+    "load": "thalweg.api",
+    "train": "thalweg.api",
+    "tune": "thalweg.api",
+}
+
+__all__ = [
+    "Choice",
+    "Config",
+    "Dataset",
+    "Float",
+    "Int",
+    "Model",
+    "Space",
+    "Study",
+    "Switch",
+    "Task",
+    "ThalwegError",
+    "__version__",
+    "load",
+    "train",
+    "tune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'thalweg' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -283,9 +283,7 @@ def _fetch(url: str) -> bytes:
     try:
         import fsspec
     except ImportError:
-        raise MissingExtraError(
-            "reading a URL needs fsspec: pip install 'thalweg[url]'"
-        ) from None
+        raise MissingExtraError("reading a URL needs fsspec: pip install 'thalweg[url]'") from None
     try:
         with fsspec.open(url, "rb") as stream:
             return stream.read()  # type: ignore[union-attr]
@@ -607,14 +605,18 @@ def _read_delimited(data: bytes, where: str, delimiter: str | None) -> pl.DataFr
     fallback = _ragged(text, separator, len(names), where)
     if not fallback:
         try:
-            frame = pl.read_csv(
-                io.BytesIO(text),
-                separator=separator,
-                infer_schema_length=None,
-                has_header=False,
-                skip_rows=1,
-                new_columns=names,
-            ) if b'"' not in text[: text.find(b"\n") + 1] else _with_names(text, separator, names)
+            frame = (
+                pl.read_csv(
+                    io.BytesIO(text),
+                    separator=separator,
+                    infer_schema_length=None,
+                    has_header=False,
+                    skip_rows=1,
+                    new_columns=names,
+                )
+                if b'"' not in text[: text.find(b"\n") + 1]
+                else _with_names(text, separator, names)
+            )
             return _without_blank_lines(frame, text)
         except pl.exceptions.NoDataError:
             raise _header_only(where) from None
@@ -750,7 +752,9 @@ def _from_foreign(source: Any) -> pl.DataFrame | None:
     if not isinstance(wrapped, nw.DataFrame):
         return None
     names = [str(name) for name in wrapped.columns]
-    twice = [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []
+    twice = (
+        [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []
+    )
     if twice:
         raise DataError(
             f"column names must differ; the frame has {twice[0]!r} more than once: rename one"

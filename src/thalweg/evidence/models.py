@@ -151,7 +151,10 @@ def _lead(view: View, split: str, own: float, rival: float) -> Estimate:
     Both scores come from the same rows, so their errors partly cancel; without the rows' own
     losses that cannot be counted on, and the interval is wider than it need be.
     """
-    errors = [view.sampling_error(own, split), view.sampling_error(rival, split)]
+    errors = [
+        view.sampling_error(own, split),
+        view.sampling_error(rival, split, own=False),
+    ]
     difference = view.sign * (own - rival)
     if not all(math.isfinite(error) for error in errors):
         return Estimate(difference, -math.inf, math.inf)

@@ -242,17 +242,21 @@ class View:
         values = source.get(split) if source else None
         return number(values.get(self.metric)) if isinstance(values, Mapping) else math.nan
 
-    def sampling_error(self, value: float, split: str) -> float:
+    def sampling_error(self, value: float, split: str, own: bool = True) -> float:
         """Standard error of the metric on a split because its rows are a sample, or NaN.
 
-        ``summary["standard_error"][split][metric]`` is used where it is given.
+        Args:
+            value: the metric there.
+            split: ``"train"``, ``"validation"`` or ``"test"``.
+            own: whether the value is the winner's: then ``summary["standard_error"]`` (split ->
+                metric -> number) and ``summary["predictions"]`` are used where they are given.
         """
         from thalweg.evidence import statistics  # slow to import, and the leaderboard needs none
 
         given = self.value(self.summary.get("standard_error"), split)
-        if math.isfinite(given):
+        if own and math.isfinite(given):
             return given
-        predictions = self.summary.get("predictions")
+        predictions = self.summary.get("predictions") if own else None
         if isinstance(predictions, dict) and predictions.get("split", "test") == split:
             return statistics.sampling_error(self.metric, value, self.rows(split), predictions)
         return statistics.sampling_error(self.metric, value, self.rows(split))

@@ -9,8 +9,8 @@ logits. Targets are
 * multiclass: whole numbers [B] (class indices), or floats [B, C], full distributions.
 
 Every classification loss takes full distributions, so that label smoothing (a hyperparameter of
-all of them) and mixup (done by the caller on :func:`as_distribution`) need no loss of their own: with
-the smoothed target ``q = (1 − ε)·target + ε/C``, cross-entropy, focal loss and hinge are
+all of them) and mixup (done by the caller on :func:`as_distribution`) need no loss of their own:
+with the smoothed target ``q = (1 − ε)·target + ε/C``, cross-entropy, focal loss and hinge are
 expectations over ``q``, and the squared error compares with ``q``.
 
 All are finite, with finite gradients, for finite outputs of any size that float32 can square.
@@ -381,9 +381,9 @@ def predict_outputs(kind: str, outputs: Any, loss: str | None = None) -> Any:
 
     Returns:
         Regression: the outputs [..., T] (scaled as in training); with Poisson ``eᶻ``, the rate in
-        the user's units. Binary: ``σ(z)`` [...], the probability of class 1. Multiclass: ``softmax(z)``
-        [..., C]. With hinge and focal loss these are scores between 0 and 1 that rank and choose as
-        the logits do, but they are not calibrated.
+        the user's units. Binary: ``σ(z)`` [...], the probability of class 1. Multiclass:
+        ``softmax(z)`` [..., C]. With hinge and focal loss these are scores between 0 and 1 that
+        rank and choose as the logits do, but they are not calibrated.
 
     Raises:
         OptionError: the kind or the loss is unknown.

@@ -9,15 +9,16 @@ target as in ``thalweg.optim.losses``. Rows of weight 0 (padding, held-out folds
 whatever they hold. ``units = (mean, scale)``, each [T] or a scalar, turns scaled regression targets
 into the user's: ``raw = scaled·scale + mean``, so that errors come out in the user's units.
 
-:func:`score` computes the same from finished predictions for the final reports. Definitions are those
-of scikit-learn, with these choices where it warns or raises:
+:func:`score` computes the same from finished predictions for the final reports. Definitions are
+those of scikit-learn, with these choices where it warns or raises:
 
 * What is not defined is NaN here and left out of ``score``'s answer: ROC AUC with one class,
   average precision without a positive, R² of a single row, top-5 accuracy of at most 5 classes.
 * Multiclass ROC AUC is one-vs-rest, the mean over the classes that occur (not over all rows).
 * Precision, recall and F1 are 0 where their denominator is 0; macro F1 is the mean over the classes
   that occur among targets or predictions, balanced accuracy over those among targets.
-* Where targets are distributions, log loss and Brier score use them; all others the likeliest class.
+* Where targets are distributions, log loss and Brier score use them, all others the likeliest
+  class.
 * Outputs that are not finite make every metric NaN.
 """
 
@@ -381,8 +382,8 @@ def score(
 
     Args:
         task: what was predicted.
-        predictions: regression: values [N] or [N, T] in the user's units; binary: the probability of
-            class 1, [N], [N, 1], or of both classes, [N, 2]; multiclass: probabilities [N, C].
+        predictions: regression: values [N] or [N, T] in the user's units; binary: the probability
+            of class 1, [N], [N, 1], or of both classes, [N, 2]; multiclass: probabilities [N, C].
         target: values in the user's units [N] or [N, T]; class indices [N]; or distributions
             (binary: float [N], the probability of class 1; multiclass: float [N, C]).
         names: metrics; all of the task's kind where it is None.

@@ -1,51 +1,31 @@
-r"""Every first-order update rule as one row of coefficients of one elementwise update.
+"""Every first-order update rule as one elementwise update with scalar coefficients.
 
-For one parameter array ``p`` with gradient ``g`` and state ``m, v, w`` (each only where some kind in
-use needs it), with lower-case names with an index for the scalar coefficients of the table:
+The equations and the rows are in :mod:`thalweg.optim.coefficients`. Here, on the host, :func:`table`
+computes the scalars of many steps and members at once, each member of its own kind; in the compiled
+program, :func:`update` takes one step of one member, and ``vmap`` adds the others:
 
-.. code-block:: text
+.. code-block:: python
 
-    n  = n_g·g + n_m·m                                   numerator, from the OLD m
-    m' = m_a·m + m_b·g
-    s  = (|s_g·g + s_m·m| + s_0)²                        what v averages
-    v' = max(v_max·v, v_a·v + v_b·s·sign(s − yogi·v) + v_0)
-    x  = max(x_w·w, x_v·v' − x_m·m'²)
-    k  = k_0 + k_w·w
-    d  = √(k·(x + e_in)) + sign·|n| + e_out
-    u  = n·clip(k/d, low, high)
-    r  = trust·(u + λ·p)                                 trust = 1 and λ = 0 except LAMB and LARS
-    w' = x_w·x + w_a·w + w_u·u² + trace·η·r
-    p' = p − η·((1 − trace)·r + weight_decay·p) − trace·w'
+    uses = features(kinds)                                  # static: what the program must contain
+    state = init_state(params, uses, initial)               # one member's; initial_values(kinds, hp)
+    rows = stack(table(kinds, hp, first_step, num_steps, uses=uses), uses)           # [T, K, C]
+    params, state = update(params, grads, state, unstack(rows[t, k], uses), uses)
 
-The coefficients depend on the step and on the hyperparameters, never on ``p``, ``g`` or the state.
-:func:`table` computes them on the host in float64 for many steps and members at once, so that bias
-corrections are exact and no hyperparameter is ever compiled in; :func:`update` is the elementwise
-part, for one member, and ``vmap`` adds the others. Three choices keep it to one square root and one
-division for each element: bias corrections are moved out of the root into the numerator and epsilon
-(``√(v/c) + ε = (√v + √c·ε)/√c``); the numerator is written in terms of the old ``m``, which Lion needs
-exactly and which costs the others nothing; Adadelta's quotient of two roots becomes the root of the
-product, ``√(w + ε)/√(v + ε) = (w + ε)/√((w + ε)·(v + ε))``; Adamax keeps its infinity norm squared.
-
-``weight_decay`` is decoupled for every rule (Loshchilov and Hutter, "Decoupled weight decay
-regularization", 2019) except for LAMB and LARS, whose definition puts it inside the trust ratio.
-The learning rate multiplies the decay, as in Optax and torch.
-
-Where Optax and torch differ, the plain name is Optax's rule and ``*_torch`` is torch's.
+A program that is compiled for some kinds runs any mixture of them, in any order, at any values of
+their hyperparameters.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from thalweg.errors import SpaceError, unknown_option
-
-if TYPE_CHECKING:
-    import jax
+from thalweg.optim.coefficients import HUGE, NEUTRAL, RULES, TINY, Rule
 
 __all__ = [
     "RULES",
@@ -64,624 +44,57 @@ __all__ = [
 ]
 
 Array = np.ndarray
-Coefficients = dict[str, Any]
-_TINY = float(np.finfo(np.float32).tiny)
-_HUGE = float(np.finfo(np.float32).max)
 
-# column -> (its neutral value, the feature of Uses that reads it; "" for always)
-_COLUMNS: dict[str, tuple[float, str]] = {
-    "learning_rate": (0.0, ""),
-    "weight_decay": (0.0, ""),
-    "n_g": (1.0, ""),
-    "n_m": (0.0, "m"),
-    "m_a": (0.0, "m"),
-    "m_b": (0.0, "m"),
-    "s_g": (1.0, "belief"),
-    "s_m": (0.0, "belief"),
-    "s_0": (0.0, "maximum"),
-    "v_max": (0.0, "maximum"),
-    "v_a": (0.0, "v"),
-    "v_b": (0.0, "v"),
-    "v_0": (0.0, "belief"),
-    "yogi": (0.0, "yogi"),
-    "x_v": (1.0, "scaled"),
-    "x_w": (0.0, "running_max"),
-    "x_m": (0.0, "centered"),
-    "e_in": (0.0, "inner_eps"),
-    "e_out": (0.0, "divide"),
-    "k_0": (1.0, "adadelta"),
-    "k_w": (0.0, "adadelta"),
-    "sign": (0.0, "sign"),
-    "low": (0.0, "bounds"),
-    "high": (_HUGE, "bounds"),
-    "w_a": (0.0, "w_linear"),
-    "w_u": (0.0, "adadelta"),
-    "trace": (0.0, "trace"),
-    "outer": (0.0, "trace_outer"),
-    "trust": (0.0, "trust"),
-    "trust_coefficient": (1.0, "trust"),
-    "trust_eps": (0.0, "trust"),
+_ALWAYS = ("learning_rate", "weight_decay")
+_READS_W = frozenset({"x_w", "k_w", "w_a", "p_w", "p_z"})
+
+# What a hyperparameter must satisfy: lowest (allowed) and highest (not allowed).
+_RANGES: dict[str, tuple[float, float]] = {
+    **{"momentum": (0.0, 1.0), "b1": (0.0, 1.0), "b2": (0.0, 1.0), "gamma": (TINY, 1.0)},
+    **{"threshold": (4.0, np.inf)},
 }
+# Lion's numerator is recovered from the new average, which holds the old one b2 times.
+_LION_B2 = (1e-3, 1.0)
+
+
+# --- host -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Uses:
-    """What :func:`update` must contain for a set of kinds: static, hashable, ordered by inclusion.
-
-    A cohort of Adam alone compiles to plain Adam; a mixed one contains the union (``a | b``).
+    """What a compiled :func:`update` contains: static, hashable, the same for any mixture of kinds.
 
     Attributes:
-        m: State ``m`` is kept.
-        v: State ``v`` is kept.
-        w: State ``w`` is kept.
-        belief: ``v`` averages ``(g − m')²`` and a constant is added to it at every step.
-        maximum: ``v`` may be a decayed running maximum (Adamax).
-        yogi: ``v`` may move by a signed step (Yogi).
-        scaled: ``v`` is rescaled before the root (RAdam, AMSGrad).
-        running_max: ``w`` holds the running maximum of ``v`` (AMSGrad).
-        centered: ``m²`` is taken from ``v`` (centred RMSprop).
-        inner_eps: Epsilon may stand inside the root.
-        adadelta: ``w`` holds the squared updates.
-        root: There is a root at all.
-        divide: There is a denominator at all.
-        sign: The direction may be a sign.
-        bounds: The step sizes may be clipped (AdaBound).
-        w_linear: ``w`` decays by a factor.
-        trace: ``w`` may hold a momentum that is kept after scaling.
-        trace_outer: That momentum may exclude the learning rate (torch).
-        trust: There may be a trust ratio for each array (LAMB, LARS).
+        groups: Sets of coefficients. Where members run one at a time, each group is a branch and a
+            member pays for its own; where they run side by side, all pay for the union.
     """
 
-    m: bool = False
-    v: bool = False
-    w: bool = False
-    belief: bool = False
-    maximum: bool = False
-    yogi: bool = False
-    scaled: bool = False
-    running_max: bool = False
-    centered: bool = False
-    inner_eps: bool = False
-    adadelta: bool = False
-    root: bool = False
-    divide: bool = False
-    sign: bool = False
-    bounds: bool = False
-    w_linear: bool = False
-    trace: bool = False
-    trace_outer: bool = False
-    trust: bool = False
+    groups: tuple[frozenset[str], ...]
 
-    def __or__(self, other: Uses) -> Uses:
-        """Return the union of two sets of features."""
-        return Uses(
-            **{
-                f.name: getattr(self, f.name) or getattr(other, f.name)
-                for f in dataclasses.fields(self)
-            }
-        )
+    @functools.cached_property
+    def union(self) -> frozenset[str]:
+        """Return every coefficient that some group has."""
+        return frozenset().union(*self.groups)
 
-    def covers(self, other: Uses) -> bool:
-        """Return whether a program compiled for ``self`` can run ``other``'s kinds."""
-        return (self | other) == self
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One row of the table.
-
-    Attributes:
-        name: The kind, as a Config's ``optimizer`` names it.
-        coefficients: ``(t, hp) -> {column: array}``; ``t`` is float64 [T, K] counting steps from 1,
-            ``hp`` maps each hyperparameter to float64 [K]; results broadcast to [T, K]; columns left
-            out are neutral. ``hp["learning_rate"]`` is the base rate, before any schedule.
-        hyperparameters: Own hyperparameters with their defaults.
-        learning_rate: A usual learning rate, for a default.
-        uses: What the elementwise update must contain.
-        initial: ``hp -> {"m": [K], "v": [K]}`` for state that does not start at zero.
-        source: Where the rule comes from.
-    """
-
-    name: str
-    coefficients: Callable[[Array, Mapping[str, Array]], Coefficients]
-    hyperparameters: Mapping[str, float]
-    learning_rate: float
-    uses: Uses
-    source: str
-    initial: Callable[[Mapping[str, Array]], dict[str, Array]] = field(default=lambda hp: {})
+    @functools.cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the scalars that :func:`update` reads, in a fixed order."""
+        named = tuple(name for name in NEUTRAL if name in _ALWAYS or name in self.union)
+        return (*named, "group") if len(self.groups) > 1 else named
 
     @property
-    def state(self) -> frozenset[str]:
-        """Return which of ``m``, ``v`` and ``w`` the rule keeps."""
-        return frozenset(name for name in ("m", "v", "w") if getattr(self.uses, name))
+    def state(self) -> tuple[str, ...]:
+        """Return which of ``m``, ``v`` and ``w`` are kept."""
+        return _state_names(self.union)
 
+    def merged(self) -> Uses:
+        """Return the same features as one group, for tables made by :func:`blend`."""
+        return Uses((self.union,))
 
-# --- rows ------------------------------------------------------------------------------------------
 
-
-def _correction(b: Array, t: Array) -> Array:
-    """Return ``1 − bᵗ`` without cancellation for ``b`` near 1."""
-    with np.errstate(divide="ignore"):
-        return -np.expm1(t * np.log(b))
-
-
-def _sgd(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``u = g``."""
-    return {"e_out": 1.0}
-
-
-def _momentum(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``m' = μ·m + g``, ``u = m'`` (heavy ball)."""
-    mu = hp["momentum"]
-    return {"m_a": mu, "m_b": 1.0, "n_g": 1.0, "n_m": mu, "e_out": 1.0}
-
-
-def _nesterov(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``m' = μ·m + g``, ``u = g + μ·m'``."""
-    mu = hp["momentum"]
-    return {"m_a": mu, "m_b": 1.0, "n_g": 1.0 + mu, "n_m": mu * mu, "e_out": 1.0}
-
-
-def _optimistic(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``u = g + (g − g_before)``; the gradient before the first is zero."""
-    return {"m_a": 0.0, "m_b": 1.0, "n_g": 2.0, "n_m": -1.0, "e_out": 1.0}
-
-
-def _signsgd(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``u = sign(g)``, as ``g/|g|`` with 0/0 = 0."""
-    return {"sign": 1.0, "e_out": _TINY}
-
-
-def _signum(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``m' = μ·m + (1 − μ)·g``, ``u = sign(m')``."""
-    mu = hp["momentum"]
-    return {"m_a": mu, "m_b": 1 - mu, "n_g": 1 - mu, "n_m": mu, "sign": 1.0, "e_out": _TINY}
-
-
-def _lion(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``u = sign(b1·m + (1 − b1)·g)``, ``m' = b2·m + (1 − b2)·g``."""
-    b1, b2 = hp["b1"], hp["b2"]
-    return {"m_a": b2, "m_b": 1 - b2, "n_g": 1 - b1, "n_m": b1, "sign": 1.0, "e_out": _TINY}
-
-
-def _adagrad(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``v' = v + g²``, ``u = g/√(v' + ε)``."""
-    return {"v_a": 1.0, "v_b": 1.0, "e_in": hp["eps"]}
-
-
-def _adagrad_torch(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``v' = v + g²``, ``u = g/(√v' + ε)``."""
-    return {"v_a": 1.0, "v_b": 1.0, "e_out": hp["eps"]}
-
-
-def _adadelta(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``v' = ρ·v + (1 − ρ)·g²``, ``u = g·√(w + ε)/√(v' + ε)``, ``w' = ρ·w + (1 − ρ)·u²``; ρ is b2."""
-    rho, eps = hp["b2"], hp["eps"]
-    return {
-        "v_a": rho,
-        "v_b": 1 - rho,
-        "e_in": eps,
-        "k_0": eps,
-        "k_w": 1.0,
-        "w_a": rho,
-        "w_u": 1 - rho,
-    }
-
-
-def _rmsprop(
-    centered: bool, momentum: bool, torch: bool
-) -> Callable[[Array, Mapping[str, Array]], Coefficients]:
-    """``v' = b2·v + (1 − b2)·g²``, ``u = g/√(v' [− m'²] + ε)``, optionally with momentum after it."""
-
-    def coefficients(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-        b2 = hp["b2"]
-        row: Coefficients = {"v_a": b2, "v_b": 1 - b2, "e_out" if torch else "e_in": hp["eps"]}
-        if centered:
-            row |= {"m_a": b2, "m_b": 1 - b2, "x_m": 1.0}
-        if momentum:
-            row |= {"w_a": hp["momentum"], "trace": 1.0, "outer": float(torch)}
-        return row
-
-    return coefficients
-
-
-def _moments(t: Array, hp: Mapping[str, Array]) -> tuple[Array, Array, Array, Array]:
-    """Return ``b1, b2, 1 − b1ᵗ, √(1 − b2ᵗ)``."""
-    b1, b2 = hp["b1"], hp["b2"]
-    return b1, b2, _correction(b1, t), np.sqrt(_correction(b2, t))
-
-
-def _adam(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``m̂ = m'/(1 − b1ᵗ)``, ``v̂ = v'/(1 − b2ᵗ)``, ``u = m̂/(√v̂ + ε)``; both sides times √(1 − b2ᵗ)."""
-    b1, b2, c1, root2 = _moments(t, hp)
-    scale = root2 / c1
-    return {
-        "m_a": b1,
-        "m_b": 1 - b1,
-        "v_a": b2,
-        "v_b": 1 - b2,
-        "n_g": scale * (1 - b1),
-        "n_m": scale * b1,
-        "e_out": root2 * hp["eps"],
-    }
-
-
-def _amsgrad(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``w' = max(w, v̂)``, ``u = m̂/(√w' + ε)``: the maximum of the corrected average (Optax)."""
-    b1, b2, c1, root2 = _moments(t, hp)
-    return {
-        "m_a": b1,
-        "m_b": 1 - b1,
-        "v_a": b2,
-        "v_b": 1 - b2,
-        "x_w": 1.0,
-        "x_v": root2**-2,
-        "n_g": (1 - b1) / c1,
-        "n_m": b1 / c1,
-        "e_out": hp["eps"],
-    }
-
-
-def _amsgrad_torch(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``w' = max(w, v')``, ``u = m̂/(√(w'/(1 − b2ᵗ)) + ε)``: the maximum of the raw average."""
-    return _adam(t, hp) | {"x_w": 1.0}
-
-
-def _adamax(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``y' = max(b2·y, |g| + ε)``, ``u = m̂/y'``; kept as ``v = y²``."""
-    b1, b2, c1, _ = _moments(t, hp)
-    return {
-        "m_a": b1,
-        "m_b": 1 - b1,
-        "s_0": hp["eps"],
-        "v_max": b2 * b2,
-        "v_b": 1.0,
-        "n_g": (1 - b1) / c1,
-        "n_m": b1 / c1,
-    }
-
-
-def _nadam(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``u = (b1·m'/(1 − b1ᵗ⁺¹) + (1 − b1)·g/(1 − b1ᵗ))/(√v̂ + ε)``."""
-    b1, _, c1, root2 = _moments(t, hp)
-    ahead = root2 * b1 / _correction(b1, t + 1)
-    return _adam(t, hp) | {"n_g": (root2 / c1 + ahead) * (1 - b1), "n_m": ahead * b1}
-
-
-def _nadam_torch(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``μₜ = b1·(1 − ½·0.96^(t·ψ))``; ``u = (μₜ₊₁·m'/(1 − Πμ..ₜ₊₁) + (1 − μₜ)·g/(1 − Πμ..ₜ))/(√v̂ + ε)``."""
-    b1, psi = hp["b1"], hp["momentum_decay"]
-    _, _, _, root2 = _moments(t, hp)
-
-    def mu(step: Array) -> Array:
-        return b1 * (1 - 0.5 * 0.96 ** (step * psi))
-
-    # Beyond `stop` steps the product is below b1**stop < 1e-20 and no longer matters.
-    stop = np.ceil(-46.1 / np.log(np.clip(np.max(b1, initial=0.0), 1e-9, 1 - 1e-6)))
-    history = np.arange(1.0, min(float(np.max(t)), stop) + 1)[:, None]
-    products = np.cumprod(mu(history), axis=0)
-    index = np.minimum(t, len(products)).astype(int) - 1
-    product = np.take_along_axis(products, np.broadcast_to(index, (len(t), products.shape[1])), 0)
-    now = root2 * (1 - mu(t)) / (1 - product)
-    ahead = root2 * mu(t + 1) / (1 - product * mu(t + 1))
-    return _adam(t, hp) | {"n_g": now + ahead * (1 - b1), "n_m": ahead * b1}
-
-
-def _radam(torch: bool) -> Callable[[Array, Mapping[str, Array]], Coefficients]:
-    """``u = r·m̂/(√v̂ + ε)`` where the length ρ of the average reaches the threshold, else ``m̂``."""
-
-    def coefficients(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-        b1, b2, c1, root2 = _moments(t, hp)
-        length = 2 / (1 - b2) - 1
-        rho = length - 2 * t * b2**t / root2**2
-        with np.errstate(invalid="ignore", divide="ignore"):
-            r = np.sqrt((rho - 4) * (rho - 2) * length / ((length - 4) * (length - 2) * rho))
-        threshold = 5.0 if torch else hp["threshold"]
-        # A short average (b2 < 0.6) has no rectification at any step, so that r may be undefined.
-        rectified = ((rho > threshold) if torch else (rho >= threshold)) & np.isfinite(r)
-        scale = np.where(rectified, r * root2, 1.0) / c1
-        # torch adds its epsilon before the correction of v, Optax after it.
-        eps = hp["eps"] * (1.0 if torch else root2)
-        return {
-            "m_a": b1,
-            "m_b": 1 - b1,
-            "v_a": b2,
-            "v_b": 1 - b2,
-            "n_g": scale * (1 - b1),
-            "n_m": scale * b1,
-            "x_v": rectified * 1.0,
-            "e_out": np.where(rectified, eps, 1.0),
-        }
-
-    return coefficients
-
-
-def _adabelief(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``v' = b2·v + (1 − b2)·(g − m')² + ε_root``, ``u = m̂/(√v̂ + ε)``; ``g − m' = b1·(g − m)``."""
-    b1 = hp["b1"]
-    return _adam(t, hp) | {"s_g": b1, "s_m": -b1, "v_0": hp["eps_root"]}
-
-
-def _yogi(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``v' = v − (1 − b2)·sign(v − g²)·g²``, ``u = m̂/(√v̂ + ε)``."""
-    return _adam(t, hp) | {"v_a": 1.0, "yogi": 1.0}
-
-
-def _adabound(running_max: bool) -> Callable[[Array, Mapping[str, Array]], Coefficients]:
-    """``p' = p − clip(η·√c2/c1/(√v' + ε), low, high)·m'``, the bounds closing in on ``final_lr``."""
-
-    def coefficients(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-        b1, b2, c1, root2 = _moments(t, hp)
-        # Clipping is done on 1/(√v' + ε), so that the bounds are divided by the factor in front.
-        # Both follow the schedule, as in the authors' code, so that only the base rate enters.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            final = np.where(hp["learning_rate"] > 0, hp["final_lr"] / hp["learning_rate"], 0.0)
-        final = final * c1 / root2
-        scale = root2 / c1
-        return {
-            "m_a": b1,
-            "m_b": 1 - b1,
-            "v_a": b2,
-            "v_b": 1 - b2,
-            "x_w": float(running_max),
-            "n_g": scale * (1 - b1),
-            "n_m": scale * b1,
-            "e_out": hp["eps"],
-            "low": final * (1 - 1 / (hp["gamma"] * t + 1)),
-            "high": np.minimum(final * (1 + 1 / (hp["gamma"] * t)), _HUGE),
-        }
-
-    return coefficients
-
-
-def _lamb(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``r = u + λ·p`` with Adam's ``u``; ``p' = p − η·‖p‖/‖r‖·r`` for each array."""
-    return _adam(t, hp) | {"trust": 1.0}
-
-
-def _lars(t: Array, hp: Mapping[str, Array]) -> Coefficients:
-    """``r = g + λ·p``; ``w' = μ·w + η·κ·‖p‖/(‖r‖ + ε)·r`` for each array; ``p' = p − w'``."""
-    return {
-        "e_out": 1.0,
-        "trust": 1.0,
-        "trust_eps": hp["eps"],
-        "w_a": hp["momentum"],
-        "trust_coefficient": hp["trust_coefficient"],
-        "trace": 1.0,
-    }
-
-
-_ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
-_USES_ADAM = Uses(m=True, v=True, root=True, divide=True)
-_USES_RMS = Uses(v=True, root=True, divide=True)
-_KINGMA = 'Kingma and Ba, "Adam: a method for stochastic optimization", 2015'
-_ADAMW = 'Loshchilov and Hutter, "Decoupled weight decay regularization", 2019'
-_HINTON = 'Tieleman and Hinton, "Lecture 6.5: RMSProp", 2012'
-_GRAVES = 'Graves, "Generating sequences with recurrent neural networks", 2013, eq. 38 to 45'
-_DUCHI = 'Duchi, Hazan and Singer, "Adaptive subgradient methods", 2011'
-_REDDI = 'Reddi, Kale and Kumar, "On the convergence of Adam and beyond", 2018'
-_DOZAT = 'Dozat, "Incorporating Nesterov momentum into Adam", 2016'
-_LIU = 'Liu et al., "On the variance of the adaptive learning rate and beyond", 2020'
-_LUO = 'Luo et al., "Adaptive gradient methods with dynamic bound of learning rate", 2019'
-
-
-def _rmsprop_rows() -> list[Rule]:
-    rows = []
-    for torch in (False, True):
-        for centered in (False, True):
-            for momentum in (False, True):
-                name = "rmsprop" + "_centered" * centered + "_momentum" * momentum
-                hp = {"b2": 0.99 if torch else 0.9, "eps": 1e-8}
-                if momentum:
-                    hp["momentum"] = 0.9
-                uses = dataclasses.replace(
-                    _USES_RMS,
-                    m=centered,
-                    centered=centered,
-                    inner_eps=not torch,
-                    w=momentum,
-                    w_linear=momentum,
-                    trace=momentum,
-                    trace_outer=momentum and torch,
-                )
-                rows.append(
-                    Rule(
-                        name + "_torch" * torch,
-                        _rmsprop(centered, momentum, torch),
-                        hp,
-                        0.001,
-                        uses,
-                        _GRAVES if centered or momentum else _HINTON,
-                    )
-                )
-    return rows
-
-
-def _accumulator(hp: Mapping[str, Array]) -> dict[str, Array]:
-    return {"v": hp["initial_accumulator"]}
-
-
-def _yogi_initial(hp: Mapping[str, Array]) -> dict[str, Array]:
-    # Optax starts the first moment at the same value, which its bias correction then enlarges.
-    return {"m": hp["initial_accumulator"], "v": hp["initial_accumulator"]}
-
-
-def _with(base: Uses, **features_: bool) -> Uses:
-    return dataclasses.replace(base, **features_)
-
-
-_SIGN = Uses(sign=True, divide=True)
-
-_ROWS: list[Rule] = [
-    Rule(
-        "sgd", _sgd, {}, 0.1, Uses(), 'Robbins and Monro, "A stochastic approximation method", 1951'
-    ),
-    Rule("gd", _sgd, {}, 0.1, Uses(), 'Cauchy, "Méthode générale", 1847'),
-    Rule(
-        *("momentum", _momentum, {"momentum": 0.9}, 0.01, Uses(m=True)),
-        'Polyak, "Some methods of speeding up the convergence of iteration methods", 1964',
-    ),
-    Rule(
-        *("nesterov", _nesterov, {"momentum": 0.9}, 0.01, Uses(m=True)),
-        'Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013',
-    ),
-    Rule(
-        *("optimistic", _optimistic, {}, 0.1, Uses(m=True)),
-        'Daskalakis et al., "Training GANs with optimism", 2018',
-    ),
-    *_rmsprop_rows(),
-    Rule(
-        "adagrad",
-        _adagrad,
-        {"eps": 1e-7, "initial_accumulator": 0.1},
-        0.01,
-        _with(_USES_RMS, inner_eps=True),
-        _DUCHI,
-        _accumulator,
-    ),
-    Rule(
-        "adagrad_torch",
-        _adagrad_torch,
-        {"eps": 1e-10, "initial_accumulator": 0.0},
-        0.01,
-        _USES_RMS,
-        _DUCHI,
-        _accumulator,
-    ),
-    Rule(
-        "adadelta",
-        _adadelta,
-        {"b2": 0.9, "eps": 1e-6},
-        1.0,
-        _with(_USES_RMS, w=True, inner_eps=True, adadelta=True, w_linear=True),
-        'Zeiler, "ADADELTA: an adaptive learning rate method", 2012',
-    ),
-    Rule("adam", _adam, _ADAM, 0.001, _USES_ADAM, _KINGMA),
-    Rule("adamw", _adam, _ADAM | {"weight_decay": 1e-4}, 0.001, _USES_ADAM, _ADAMW),
-    Rule(
-        "amsgrad",
-        _amsgrad,
-        _ADAM,
-        0.001,
-        _with(_USES_ADAM, w=True, running_max=True, scaled=True),
-        _REDDI,
-    ),
-    Rule(
-        "amsgrad_torch",
-        _amsgrad_torch,
-        _ADAM,
-        0.001,
-        _with(_USES_ADAM, w=True, running_max=True),
-        _REDDI,
-    ),
-    Rule(
-        "adamax", _adamax, _ADAM, 0.002, _with(_USES_ADAM, maximum=True), _KINGMA + ", section 7.1"
-    ),
-    Rule("nadam", _nadam, _ADAM, 0.001, _USES_ADAM, _DOZAT),
-    Rule("nadamw", _nadam, _ADAM | {"weight_decay": 1e-4}, 0.001, _USES_ADAM, _DOZAT),
-    Rule(
-        "nadam_torch",
-        _nadam_torch,
-        _ADAM | {"momentum_decay": 0.004},
-        0.002,
-        _USES_ADAM,
-        _DOZAT,
-    ),
-    Rule(
-        "radam",
-        _radam(False),
-        _ADAM | {"threshold": 5.0},
-        0.001,
-        _with(_USES_ADAM, scaled=True),
-        _LIU,
-    ),
-    Rule("radam_torch", _radam(True), _ADAM, 0.001, _with(_USES_ADAM, scaled=True), _LIU),
-    Rule(
-        "adabelief",
-        _adabelief,
-        {"b1": 0.9, "b2": 0.999, "eps": 1e-16, "eps_root": 1e-16},
-        0.001,
-        _with(_USES_ADAM, belief=True),
-        'Zhuang et al., "AdaBelief optimizer", 2020',
-    ),
-    Rule(
-        "adabound",
-        _adabound(False),
-        _ADAM | {"final_lr": 0.1, "gamma": 0.001},
-        0.001,
-        _with(_USES_ADAM, bounds=True),
-        _LUO,
-    ),
-    Rule(
-        "amsbound",
-        _adabound(True),
-        _ADAM | {"final_lr": 0.1, "gamma": 0.001},
-        0.001,
-        _with(_USES_ADAM, bounds=True, w=True, running_max=True),
-        _LUO,
-    ),
-    Rule(
-        "yogi",
-        _yogi,
-        {"b1": 0.9, "b2": 0.999, "eps": 1e-3, "initial_accumulator": 1e-6},
-        0.01,
-        _with(_USES_ADAM, yogi=True),
-        'Zaheer et al., "Adaptive methods for nonconvex optimization", 2018',
-        _yogi_initial,
-    ),
-    Rule(
-        "lion",
-        _lion,
-        {"b1": 0.9, "b2": 0.99, "weight_decay": 1e-3},
-        0.0001,
-        _with(_SIGN, m=True),
-        'Chen et al., "Symbolic discovery of optimization algorithms", 2023',
-    ),
-    Rule(
-        *("signsgd", _signsgd, {}, 0.001, _SIGN),
-        'Bernstein et al., "signSGD: compressed optimisation for non-convex problems", 2018',
-    ),
-    Rule(
-        *("signum", _signum, {"momentum": 0.9}, 0.001, _with(_SIGN, m=True)),
-        'Bernstein et al., "signSGD: compressed optimisation for non-convex problems", 2018',
-    ),
-    Rule(
-        "lamb",
-        _lamb,
-        {"b1": 0.9, "b2": 0.999, "eps": 1e-6},
-        0.001,
-        _with(_USES_ADAM, trust=True),
-        'You et al., "Large batch optimization for deep learning", 2020',
-    ),
-    Rule(
-        "lars",
-        _lars,
-        {"momentum": 0.9, "trust_coefficient": 0.001, "eps": 0.0},
-        1.0,
-        Uses(w=True, w_linear=True, trace=True, trust=True),
-        'You, Gitman and Ginsburg, "Large batch training of convolutional networks", 2017',
-    ),
-]
-
-RULES: dict[str, Rule] = {rule.name: rule for rule in _ROWS}
-"""Every kind that a Config's ``optimizer`` may name and that a cohort may mix."""
-
-# What a hyperparameter must satisfy: (lowest, highest, whether the highest is allowed)
-_RANGES: dict[str, tuple[float, float, bool]] = {
-    "momentum": (0.0, 1.0, False),
-    "b1": (0.0, 1.0, False),
-    "b2": (0.0, 1.0, False),
-    "eps": (0.0, np.inf, False),
-    "eps_root": (0.0, np.inf, False),
-    "learning_rate": (0.0, np.inf, False),
-    "weight_decay": (0.0, np.inf, False),
-    "initial_accumulator": (0.0, np.inf, False),
-    "final_lr": (0.0, np.inf, False),
-    "gamma": (_TINY, 1.0, False),
-    "trust_coefficient": (0.0, np.inf, False),
-    "momentum_decay": (0.0, np.inf, False),
-    "threshold": (4.0, np.inf, False),
-}
+def _state_names(group: frozenset[str]) -> tuple[str, ...]:
+    kept = {"m": "m_b" in group, "v": "v_b" in group, "w": bool(group & _READS_W)}
+    return tuple(name for name, needed in kept.items() if needed)
 
 
 def _rule(kind: str) -> Rule:
@@ -691,72 +104,83 @@ def _rule(kind: str) -> Rule:
         raise unknown_option("optimizer", kind, RULES) from None
 
 
-# --- host ------------------------------------------------------------------------------------------
+def _defaults(rule: Rule) -> dict[str, float]:
+    return {"learning_rate": rule.learning_rate, "weight_decay": 0.0, **rule.hyperparameters}
+
+
+@functools.cache
+def _own_columns(kind: str) -> frozenset[str]:
+    rule = _rule(kind)
+    hp = {name: np.array([value]) for name, value in _defaults(rule).items()}
+    return frozenset(rule.coefficients(np.ones((1, 1)), hp))
+
+
+def _class(columns: frozenset[str]) -> int:
+    # Kinds that keep a third array, and kinds that need norms, each cost the others something.
+    return 2 if "trust" in columns else 1 if columns & _READS_W else 0
+
+
+def features(kinds: Iterable[str]) -> Uses:
+    """Return what a program must contain to run these kinds.
+
+    Args:
+        kinds: Names of rules; repeats and order do not matter.
+
+    Returns:
+        The static argument of :func:`init_state` and :func:`update`.
+
+    Raises:
+        OptionError: A kind is not a row of the table.
+    """
+    classes: dict[int, frozenset[str]] = {}
+    for kind in dict.fromkeys(kinds):
+        columns = _own_columns(kind)
+        key = _class(columns)
+        classes[key] = classes.get(key, frozenset()) | columns
+    return Uses(tuple(classes[key] for key in sorted(classes)))
+
+
+def columns(uses: Uses) -> tuple[str, ...]:
+    """Return the names of the scalars that :func:`update` reads, in the order of :func:`stack`."""
+    return uses.columns
 
 
 def hyperparameters(kinds: Sequence[str], hp: Mapping[str, Any]) -> dict[str, Array]:
-    """Fill in each member's hyperparameters: what is missing or NaN takes its kind's default.
+    """Fill in each member's hyperparameters: what is missing or NaN takes its rule's default.
 
     Args:
         kinds: Each member's rule, K of them.
-        hp: From a hyperparameter's name to K values (or one for all); names that a member's rule
-            does not have are ignored for it.
+        hp: From a hyperparameter's name to K values or one for all. Names that a member's rule does
+            not have are ignored for it.
 
     Returns:
-        From every name that a rule in ``kinds`` has (with ``learning_rate`` and ``weight_decay``) to
+        From every name that a rule in ``kinds`` has, and ``learning_rate`` and ``weight_decay``, to
         float64 [K]; NaN where a member's rule does not have it.
 
     Raises:
         OptionError: A kind is not a row of the table.
         SpaceError: A value is outside its range.
     """
-    rules = [_rule(kind) for kind in kinds]
-    own = [
-        {"weight_decay": 0.0, "learning_rate": rule.learning_rate, **rule.hyperparameters}
-        for rule in rules
-    ]
-    names = sorted({name for defaults in own for name in defaults})
+    defaults = [_defaults(_rule(kind)) for kind in kinds]
     filled = {}
-    for name in names:
-        default = np.array([defaults.get(name, np.nan) for defaults in own], np.float64)
+    for name in sorted({name for own in defaults for name in own}):
+        default = np.array([own.get(name, np.nan) for own in defaults], np.float64)
         given = np.asarray(hp.get(name, np.nan), np.float64)
         value = np.where(np.isnan(given) | np.isnan(default), default, given)
-        low, high, closed = _RANGES[name]
-        wrong = (value < low) | (value > high) | ((value == high) & (not closed))
-        if wrong.any():
-            raise SpaceError(
-                f"{low:g} <= {name} {'<=' if closed else '<'} {high:g} must hold; got "
-                f"{value[wrong][0]:g} for {kinds[int(np.argmax(wrong))]}: change its range"
-            )
+        _check(name, value, kinds)
         filled[name] = value
     return filled
 
 
-def features(kinds: Sequence[str]) -> Uses:
-    """Return what the elementwise update must contain for these kinds.
-
-    Args:
-        kinds: Rules' names; repeats do not matter.
-
-    Returns:
-        The union of their needs; compile :func:`update` once for each distinct one.
-
-    Raises:
-        OptionError: A kind is not a row of the table.
-    """
-    uses = Uses()
-    for kind in dict.fromkeys(kinds):
-        uses = uses | _rule(kind).uses
-    if not uses.divide:
-        return uses
-    return dataclasses.replace(uses, divide=True)
-
-
-def columns(uses: Uses) -> tuple[str, ...]:
-    """Return the names of the coefficients that :func:`update` reads, in the order of :func:`stack`."""
-    return tuple(
-        name for name, (_, feature) in _COLUMNS.items() if not feature or getattr(uses, feature)
-    )
+def _check(name: str, value: Array, kinds: Sequence[str]) -> None:
+    for index, (kind, number) in enumerate(zip(kinds, value, strict=True)):
+        lion = kind == "lion" and name == "b2"
+        low, high = _LION_B2 if lion else _RANGES.get(name, (0.0, np.inf))
+        if number < low or number >= high:
+            raise SpaceError(
+                f"{low:g} <= {name} < {high:g} must hold for {kind}; got {number:g} for member "
+                f"{index}: change its value or its range"
+            )
 
 
 def table(
@@ -777,13 +201,12 @@ def table(
             rule's default. ``learning_rate`` is the base rate.
         first_step: The number of the first step, counted from 1; one for all or one for each member.
         num_steps: T.
-        schedule: What multiplies the base rate at each step, broadcastable to [T, K].
-        uses: The features of the compiled update; those of ``kinds`` where it is None. Give it when
-            fewer kinds remain than the program was compiled for.
+        schedule: What multiplies the base rate, broadcastable to [T, K].
+        uses: What the program was compiled for; ``features(kinds)`` where None.
         dtype: The results' dtype; everything is computed in float64 before.
 
     Returns:
-        From each name of ``columns(uses)`` to an array [T, K].
+        From each name of ``uses.columns`` to an array [T, K].
 
     Raises:
         OptionError: A kind is not a row of the table.
@@ -791,69 +214,76 @@ def table(
     """
     kinds = list(kinds)
     filled = hyperparameters(kinds, hp)
-    needed = features(kinds)
-    uses = needed if uses is None else uses
-    if not uses.covers(needed):
-        raise SpaceError(
-            f"uses must cover every kind; got {uses} for {sorted(set(kinds))}: use features(kinds)"
-        )
-    num_members = len(kinds)
-    names = columns(uses)
-    result = {name: np.full((num_steps, num_members), _COLUMNS[name][0]) for name in names}
-    first = np.broadcast_to(np.asarray(first_step, np.float64), (num_members,))
+    uses = features(kinds) if uses is None else uses
+    group_of = _groups(kinds, uses)
+    result = {
+        name: np.full((num_steps, len(kinds)), NEUTRAL.get(name, 0.0)) for name in uses.columns
+    }
+    first = np.broadcast_to(np.asarray(first_step, np.float64), (len(kinds),))
     steps = np.arange(num_steps, dtype=np.float64)[:, None] + first
-    groups: dict[str, list[int]] = {}
-    for index, kind in enumerate(kinds):
-        groups.setdefault(kind, []).append(index)
-    for kind, members in groups.items():
+    for kind in dict.fromkeys(kinds):
+        members = [index for index, other in enumerate(kinds) if other == kind]
         own = {name: value[members] for name, value in filled.items()}
         for name, value in RULES[kind].coefficients(steps[:, members], own).items():
-            if name in result:
-                result[name][:, members] = value
+            result[name][:, members] = value
+        if "group" in result:
+            result["group"][:, members] = group_of[kind]
     result["learning_rate"][:] = filled["learning_rate"] * np.asarray(schedule, np.float64)
     result["weight_decay"][:] = filled["weight_decay"]
-    limit = float(np.finfo(dtype).max) if np.dtype(dtype).itemsize < 8 else _HUGE
-    return {name: np.clip(value, -limit, limit).astype(dtype) for name, value in result.items()}
+    return {name: np.clip(value, -HUGE, HUGE).astype(dtype) for name, value in result.items()}
+
+
+def _groups(kinds: Iterable[str], uses: Uses) -> dict[str, int]:
+    result = {}
+    for kind in dict.fromkeys(kinds):
+        own = _own_columns(kind)
+        fitting = [index for index, group in enumerate(uses.groups) if own <= group]
+        if not fitting:
+            raise SpaceError(
+                f"uses must cover every kind; got {kind!r}, which it lacks: use features(kinds)"
+            )
+        result[kind] = fitting[0]
+    return result
 
 
 def stack(coefficients: Mapping[str, Array], uses: Uses) -> Array:
     """Return the columns of a table as one array [T, K, C], so that a step reads one slice."""
-    return np.stack([coefficients[name] for name in columns(uses)], axis=-1)
+    return np.stack([coefficients[name] for name in uses.columns], axis=-1)
 
 
 def unstack(row: Any, uses: Uses) -> dict[str, Any]:
-    """Return one step's and one member's scalars by name from a row [C] of :func:`stack`."""
-    return {name: row[..., index] for index, name in enumerate(columns(uses))}
+    """Return the scalars by name from the last axis [C] of what :func:`stack` returned."""
+    return {name: row[..., index] for index, name in enumerate(uses.columns)}
 
 
 def blend(a: Mapping[str, Array], b: Mapping[str, Array], weight: Any) -> dict[str, Array]:
-    """Return ``(1 − weight)·a + weight·b`` column by column: a rule between two rules.
+    """Return ``(1 − weight)·a + weight·b``, column by column: a rule between two rules.
 
-    At 0 and 1 these are the two rules. Build both tables for the union of their features; the state
+    At 0 and 1 these are the two rules. Make both tables with the same ``uses.merged()``; the state
     starts at the same mixture of :func:`initial_values`.
 
     Args:
-        a: A table, from :func:`table` with ``uses`` given.
-        b: Another for the same members, steps and features.
+        a: A table.
+        b: Another for the same members, steps and columns.
         weight: In [0, 1], broadcastable to [T, K].
 
     Returns:
-        A table of the same columns and dtype.
+        A table of the same columns and dtypes.
     """
     weight = np.asarray(weight, np.float64)
     return {
-        name: np.asarray((1 - weight) * a[name] + weight * b[name], a[name].dtype) for name in a
+        name: ((1 - weight) * np.float64(a[name]) + weight * b[name]).astype(a[name].dtype)
+        for name in a
     }
 
 
 def initial_values(kinds: Sequence[str], hp: Mapping[str, Any]) -> dict[str, Array]:
     """Return the value at which each member's ``m`` and ``v`` start: ``{"m": [K], "v": [K]}``.
 
-    Zero except for Adagrad and Yogi.
+    Zero except for Adagrad and Yogi. Raises what :func:`hyperparameters` raises.
     """
-    kinds = list(kinds)
     filled = hyperparameters(kinds, hp)
-    result = {"m": np.zeros(len(kinds), np.float32), "v": np.zeros(len(kinds), np.float32)}
+    result = {name: np.zeros(len(kinds), np.float32) for name in ("m", "v")}
     for index, kind in enumerate(kinds):
         own = {name: value[index] for name, value in filled.items()}
         for name, value in RULES[kind].initial(own).items():
@@ -861,13 +291,13 @@ def initial_values(kinds: Sequence[str], hp: Mapping[str, Any]) -> dict[str, Arr
     return result
 
 
-# --- device ----------------------------------------------------------------------------------------
+# --- compiled program -----------------------------------------------------------------------------
 
 
-def _state_dtype(dtype: Any) -> Any:
+def _accumulator_dtype(dtype: Any) -> Any:
     import jax.numpy as jnp
 
-    # An average with decay 0.999 stands still in bfloat16: the state is never narrower than float32.
+    # An average with decay 0.999 stands still in bfloat16: state is never narrower than float32.
     return jnp.promote_types(dtype, jnp.float32)
 
 
@@ -880,18 +310,21 @@ def init_state(params: Any, uses: Uses, initial: Mapping[str, Any] | None = None
         initial: One member's scalars of :func:`initial_values`; zero where None.
 
     Returns:
-        A dict with those of ``m``, ``v`` and ``w`` that ``uses`` keeps, at least in float32.
+        Those of ``m``, ``v`` and ``w`` that ``uses`` keeps, in float32 or wider.
     """
     import jax
     import jax.numpy as jnp
 
-    initial = initial or {}
-
-    def full(name: str) -> Any:
-        value = initial.get(name, 0.0)
-        return jax.tree.map(lambda p: jnp.full(p.shape, value, _state_dtype(p.dtype)), params)
-
-    return {name: full(name) for name in ("m", "v", "w") if getattr(uses, name)}
+    values = initial or {}
+    return {
+        name: jax.tree.map(
+            lambda p, value=values.get(name, 0.0): jnp.full(
+                p.shape, value, _accumulator_dtype(p.dtype)
+            ),
+            params,
+        )
+        for name in uses.state
+    }
 
 
 def update(
@@ -904,8 +337,8 @@ def update(
 ) -> tuple[Any, dict[str, Any]]:
     """Take one step of one member, learning rate and weight decay included.
 
-    The equations stand at the top of this module. Every array is read and written once, except with
-    a trust ratio, which needs two norms of each array first.
+    Members that run one at a time branch on their group; under ``vmap`` all run the union of the
+    groups in the same pass, and only those with a trust ratio pay for its norms.
 
     Args:
         params: A pytree of floating-point arrays.
@@ -913,123 +346,255 @@ def update(
         state: From :func:`init_state` or the step before.
         coefficients: One step's scalars by name, as in :func:`table`.
         uses: From :func:`features`; static.
-        alive: A Boolean scalar; where False everything stays as it was. None means True.
+        alive: A Boolean scalar; where it is False everything stays as it was. None means True.
 
     Returns:
         The new parameters and state, of the same structure and dtypes.
     """
     import jax
+    import jax.numpy as jnp
+    from jax.custom_batching import custom_vmap
 
     leaves, treedef = jax.tree.flatten(params)
-    names = [name for name in ("m", "v", "w") if getattr(uses, name)]
-    slots = [treedef.flatten_up_to(state[name]) for name in names]
-    results = [
-        _update_leaf(
-            p,
-            g,
-            dict(zip(names, [slot[index] for slot in slots], strict=True)),
-            coefficients,
-            uses,
-            alive,
-        )
-        for index, (p, g) in enumerate(zip(leaves, treedef.flatten_up_to(grads), strict=True))
-    ]
-    new_params = treedef.unflatten([p for p, _ in results])
-    new_state = {
-        name: treedef.unflatten([leaf_state[name] for _, leaf_state in results]) for name in names
+    slots = {name: treedef.flatten_up_to(state[name]) for name in uses.state}
+    # One array of scalars: a compiled loop would otherwise slice out each by a kernel of its own.
+    row = jnp.stack([jnp.asarray(coefficients[name]) for name in uses.columns])
+    grads = treedef.flatten_up_to(grads)
+
+    @custom_vmap
+    def step(leaves: Any, slots: Any, grads: Any, row: Any, alive: Any) -> Any:
+        return _one_at_a_time(leaves, slots, grads, row, alive, uses)
+
+    @step.def_vmap
+    def side_by_side(size: int, batched: Any, *args: Any) -> Any:
+        axes = tuple(jax.tree.map(lambda is_batched: 0 if is_batched else None, batched))
+        trust = None
+        if "trust" in uses.union:
+            trust = _ratios_side_by_side(size, axes, args, uses)
+        run = functools.partial(_step, uses=uses, group=uses.union)
+        result = jax.vmap(run, in_axes=(*axes, 0), axis_size=size)(*args, trust)
+        return result, jax.tree.map(lambda _: True, result)
+
+    new_leaves, new_slots = step(leaves, slots, grads, row, alive)
+    return treedef.unflatten(new_leaves), {
+        name: treedef.unflatten(slot) for name, slot in new_slots.items()
     }
-    return new_params, new_state
 
 
-def _update_leaf(
-    param: jax.Array,
-    grad: jax.Array,
-    state: dict[str, jax.Array],
-    coefficients: Mapping[str, Any],
-    uses: Uses,
-    alive: Any,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def _one_at_a_time(
+    leaves: Any, slots: Any, grads: Any, row: Any, alive: Any, uses: Uses
+) -> tuple[list[Any], dict[str, list[Any]]]:
+    """Update one member by its own group of kinds."""
+    import jax
+
+    if len(uses.groups) == 1:
+        return _step(leaves, slots, grads, row, alive, uses=uses, group=uses.groups[0])
+    own = unstack(row, uses)["group"]
+    carry = (leaves, slots)
+    for index, group in enumerate(uses.groups):
+
+        def body(_: Any, carry: Any, group: frozenset[str] = group) -> Any:
+            return _step(*carry, grads, row, alive, uses=uses, group=group)
+
+        # A loop of no or one round: unlike a conditional's, its results stay where they are.
+        carry = jax.lax.fori_loop(0, (own == index).astype(int), body, carry)
+    return carry
+
+
+def _larger(a: Any, b: Any) -> Any:
+    """Return the larger; NaN where b is NaN. Cheaper than ``jnp.maximum`` on CPU."""
     import jax.numpy as jnp
 
-    dtype = _state_dtype(param.dtype)
-    c = {name: jnp.asarray(coefficients[name], dtype) for name in columns(uses)}
-    p, g = param.astype(dtype), grad.astype(dtype)
-    m, v, w = (state.get(name) for name in ("m", "v", "w"))
-    new: dict[str, jax.Array] = {}
+    return jnp.where(a > b, a, b)
 
-    n = c["n_g"] * g
-    if m is not None:
-        n = n + c["n_m"] * m
-        new["m"] = c["m_a"] * m + c["m_b"] * g
 
-    x = None
-    if v is not None:
-        s = c["s_g"] * g + c["s_m"] * m if uses.belief and m is not None else g
-        if uses.maximum:
+def _scalars_as(scalars: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+    return {name: value.astype(dtype) for name, value in scalars.items()}
+
+
+def _moments(
+    g: Any, state: Mapping[str, Any], c: Mapping[str, Any], group: frozenset[str]
+) -> dict[str, Any]:
+    """Return the new ``m`` and ``v`` of one array."""
+    import jax.numpy as jnp
+
+    new: dict[str, Any] = {}
+    if "m_b" in group:
+        new["m"] = c["m_a"] * state["m"] + c["m_b"] * g
+    if "v_b" in group:
+        v = state["v"]
+        s = g + c["s_m"] * new["m"] if "s_m" in group else g
+        if "s_0" in group:
             s = jnp.abs(s) + c["s_0"]
         s = s * s
         gain = c["v_b"] * s
-        if uses.yogi:
+        if "yogi" in group:
             gain = gain * jnp.sign(s - c["yogi"] * v)
-        average = c["v_a"] * v + gain
-        if uses.belief:
+        average = c["v_a"] * v + gain if "v_a" in group else gain
+        if "v_0" in group:
             average = average + c["v_0"]
-        new["v"] = jnp.maximum(c["v_max"] * v, average) if uses.maximum else average
+        new["v"] = _larger(c["v_max"] * v, average) if "v_max" in group else average
+    return new
 
-        x = new["v"]
-        if uses.scaled:
+
+def _direction(
+    g: Any,
+    new: Mapping[str, Any],
+    state: Mapping[str, Any],
+    c: Mapping[str, Any],
+    group: frozenset[str],
+) -> tuple[Any, Any]:
+    """Return ``u``, and ``x`` where there is one."""
+    import jax.numpy as jnp
+
+    n = None
+    if "n_g" in group:
+        n = c["n_g"] * g
+    if "n_m" in group:
+        n = c["n_m"] * new["m"] if n is None else n + c["n_m"] * new["m"]
+    x = new.get("v")
+    if x is None and "sign" not in group:
+        return n, None
+
+    d = c["e_out"] if "e_out" in group else None
+    k = c["k_0"] + c["k_w"] * state["w"] if "k_w" in group else None
+    if x is not None:
+        if "x_v" in group:
             x = c["x_v"] * x
-        if uses.centered:
-            # Rounding can leave a variance just below zero, whose root would be NaN.
+        if "x_m" in group:
             x = x - c["x_m"] * new["m"] * new["m"]
-        if uses.running_max and w is not None:
-            x = jnp.maximum(c["x_w"] * w, x)
-        elif uses.centered:
-            x = jnp.maximum(x, 0)
+            # Rounding can leave a variance just below zero, whose root would be NaN.
+            x = jnp.where(x < 0, 0, x)
+        if "x_w" in group:
+            x = _larger(c["x_w"] * state["w"], x)
+        inside = x + c["e_in"] if "e_in" in group else x
+        root = jnp.sqrt(inside if k is None else k * inside)
+        d = root if d is None else root + d
+    if "sign" in group:
+        d = d + c["sign"] * jnp.abs(n)
+    if "low" not in group:
+        return (n if k is None else n * k) / d, x
+    q = (1 if k is None else k) / d
+    q = jnp.where(q > c["high"], c["high"], jnp.where(q < c["low"], c["low"], q))
+    return n * q, x
 
-    u = n
-    if uses.divide:
-        k = c["k_0"] + c["k_w"] * w if uses.adadelta and w is not None else None
-        d = c["e_out"]
-        if x is not None:
-            inside = x + c["e_in"] if uses.inner_eps else x
-            d = d + jnp.sqrt(inside if k is None else k * inside)
-        if uses.sign:
-            d = d + c["sign"] * jnp.abs(n)
-        if uses.bounds:
-            u = n * jnp.clip((1 if k is None else k) / d, c["low"], c["high"])
-        else:
-            u = (n if k is None else n * k) / d
 
-    r, decay = u, c["weight_decay"]
-    if uses.trust:
-        r = u + c["trust"] * decay * p
-        p_norm, r_norm = jnp.sqrt(jnp.sum(p * p)), jnp.sqrt(jnp.sum(r * r))
-        usable = (c["trust"] > 0) & (p_norm > 0) & (r_norm > 0)
-        ratio = c["trust_coefficient"] * p_norm / jnp.where(usable, r_norm + c["trust_eps"], 1)
-        r = r * jnp.where(usable, ratio, 1)
-        decay = decay * (1 - c["trust"])
+def _ratio(p: Any, r: Any, c: Mapping[str, Any]) -> Any:
+    """Return the trust ratio of one array; 1 where either norm is zero."""
+    import jax.numpy as jnp
 
-    rate = c["learning_rate"]
-    step = rate * (r + decay * p)
-    if w is not None:
-        pieces = []
-        if uses.running_max and x is not None:
-            pieces.append(c["x_w"] * x)
-        if uses.w_linear:
-            pieces.append(c["w_a"] * w)
-        if uses.adadelta:
-            pieces.append(c["w_u"] * u * u)
-        if uses.trace:
-            # The learning rate enters the momentum (Optax) or multiplies it afterwards (torch).
-            outer = c["outer"] if uses.trace_outer else jnp.zeros((), dtype)
-            pieces.append(c["trace"] * (outer + (1 - outer) * rate) * r)
-        new["w"] = sum(pieces[1:], start=pieces[0])
-        if uses.trace:
-            late = c["trace"] * (outer * rate + (1 - outer))
-            step = rate * ((1 - c["trace"]) * r + decay * p) + late * new["w"]
-    new_param = p - step
-    if alive is not None:
-        new_param = jnp.where(alive, new_param, p)
-        new = {name: jnp.where(alive, value, state[name]) for name, value in new.items()}
-    return new_param.astype(param.dtype), new
+    p_norm, r_norm = jnp.sqrt(jnp.sum(p * p)), jnp.sqrt(jnp.sum(r * r))
+    usable = (c["trust"] > 0) & (p_norm > 0) & (r_norm > 0)
+    coefficient = c.get("trust_coefficient", 1)
+    return jnp.where(
+        usable, coefficient * p_norm / jnp.where(usable, r_norm + c.get("trust_eps", 0), 1), 1
+    )
+
+
+def _step(
+    leaves: Any,
+    slots: Any,
+    grads: Any,
+    row: Any,
+    alive: Any,
+    trust: Any = None,
+    *,
+    uses: Uses,
+    group: frozenset[str],
+) -> tuple[list[Any], dict[str, list[Any]]]:
+    """Update every array of one member; ``trust`` holds its ratios where they are known."""
+    import jax.numpy as jnp
+
+    scalars = unstack(row, uses)
+    names = _state_names(group)
+    new_leaves, new_slots = [], {name: list(slot) for name, slot in slots.items()}
+    for index, (param, grad) in enumerate(zip(leaves, grads, strict=True)):
+        dtype = _accumulator_dtype(param.dtype)
+        c = _scalars_as(scalars, dtype)
+        p, g = param.astype(dtype), grad.astype(dtype)
+        state = {name: slots[name][index] for name in names}
+        new = _moments(g, state, c, group)
+        u, x = _direction(g, new, state, c, group)
+        r, decay = u, c["weight_decay"]
+        if "trust" in group:
+            r = u + c["trust"] * decay * p
+            r = r * (_ratio(p, r, c) if trust is None else trust[index].astype(dtype))
+            decay = (1 - c["trust"]) * decay
+        rate = c["learning_rate"]
+        moved = p - rate * (r + decay * p)
+        if "w" in names:
+            w = state["w"]
+            late = sum((factor for name, factor in _late(c, rate) if name in group), start=0.0)
+            if group & {"p_w", "p_z"}:
+                moved = moved - late * w
+            new["w"] = _third(w, x, u, r, rate, c, group)
+        if alive is not None:
+            moved = jnp.where(alive, moved, p)
+            new = {name: jnp.where(alive, value, state[name]) for name, value in new.items()}
+        new_leaves.append(moved.astype(param.dtype))
+        for name, value in new.items():
+            new_slots[name][index] = value
+    return new_leaves, new_slots
+
+
+def _late(c: Mapping[str, Any], rate: Any) -> list[tuple[str, Any]]:
+    return [("p_w", c.get("p_w")), ("p_z", c["p_z"] * rate if "p_z" in c else None)]
+
+
+def _third(
+    w: Any, x: Any, u: Any, r: Any, rate: Any, c: Mapping[str, Any], group: frozenset[str]
+) -> Any:
+    """Return the new ``w`` of one array."""
+    terms = []
+    if "w_x" in group:
+        terms.append(c["w_x"] * x)
+    if "w_a" in group:
+        terms.append(c["w_a"] * w)
+    if "w_u" in group:
+        terms.append(c["w_u"] * u * u)
+    if group & {"w_r", "w_z"}:
+        gain = c["w_r"] if "w_r" in group else 0
+        terms.append((gain + (c["w_z"] * rate if "w_z" in group else 0)) * r)
+    return sum(terms[1:], start=terms[0])
+
+
+def _ratios_side_by_side(size: int, axes: Any, args: Any, uses: Uses) -> list[Any]:
+    """Return every member's trust ratio of each array, [K] each."""
+    import jax
+    import jax.numpy as jnp
+
+    group = uses.groups[-1]
+
+    def ratios(leaves: Any, slots: Any, grads: Any, row: Any, alive: Any) -> list[Any]:
+        result = []
+        for index, (param, grad) in enumerate(zip(leaves, grads, strict=True)):
+            dtype = _accumulator_dtype(param.dtype)
+            c = _scalars_as(unstack(row, uses), dtype)
+            p, g = param.astype(dtype), grad.astype(dtype)
+            state = {name: slots[name][index] for name in _state_names(group)}
+            u, _ = _direction(g, _moments(g, state, c, group), state, c, group)
+            result.append(_ratio(p, u + c["trust"] * c["weight_decay"] * p, c).astype(jnp.float32))
+        return result
+
+    def all_members(*args: Any) -> list[Any]:
+        return jax.vmap(ratios, in_axes=axes, axis_size=size)(*args)
+
+    def one_by_one(*args: Any) -> list[Any]:
+        rows = args[3] if axes[3] == 0 else jnp.broadcast_to(args[3], (size, *args[3].shape))
+
+        def body(carry: Any) -> Any:
+            waiting, result = carry
+            index = jnp.argmax(waiting)
+            own = ratios(*jax.tree.map(lambda a, axis: a if axis is None else a[index], args, axes))
+            return waiting.at[index].set(False), [
+                total.at[index].set(ratio) for total, ratio in zip(result, own, strict=True)
+            ]
+
+        waiting = unstack(rows, uses)["trust"] > 0
+        ones = [jnp.ones(size, jnp.float32) for _ in args[0]]
+        return jax.lax.while_loop(lambda carry: carry[0].any(), body, (waiting, ones))[1]
+
+    if len(uses.groups) == 1:
+        return all_members(*args)
+    # On CPU a reduction is several passes, and few members of a mixed cohort need it.
+    return jax.lax.platform_dependent(*args, cpu=one_by_one, default=all_members)

@@ -1,9 +1,9 @@
 """Learning-rate schedules on the host: the factor on the peak rate for many steps and members.
 
 Every schedule is a NumPy function of the share of its course that is done; :func:`factors` adds
-the linear warmup that all of them have and holds the last value beyond the end. Nothing is compiled,
-and float64 keeps long courses exact. With total steps ``N``, warmup steps ``W = round(warmup·N)``
-and the step ``t = 0, 1, …``::
+the linear warmup that all of them have and holds the last value beyond the end. Nothing is
+compiled, and float64 keeps long courses exact. With total steps ``N``, warmup steps
+``W = round(warmup·N)`` and the step ``t = 0, 1, …``::
 
     factor(t) = (t + 1)/(W + 1)                          for t < W
     factor(t) = decay((min(t, N) − W)/(N − W))           for t ≥ W
@@ -126,7 +126,7 @@ def _cosine(course: Course, hp: Mapping[str, Array]) -> Array:
 def _cosine_restarts(course: Course, hp: Mapping[str, Array]) -> Array:
     """``f + (1 − f)·(1 + cos(π·phase))/2``, ``phase`` from 0 to 1 in each of n equal cycles."""
     cycles = np.maximum(_round(hp["num_cycles"]), 1)
-    # A quotient of whole numbers is exact where a cycle begins, so that no phase is 1 − 1e-16 there.
+    # A quotient of whole numbers is exact where a cycle begins: no phase is 1 − 1e-16 there.
     position = course.since_warmup * cycles / course.decay_steps
     phase = np.where(position >= cycles, 1.0, position - np.floor(position))
     return _anneal(phase, 1.0, hp["final_factor"])

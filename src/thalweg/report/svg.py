@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 def escape(text: object) -> str:
@@ -273,7 +274,7 @@ def _title(text: str) -> str:
     return f"<title>{escape(text)}</title>" if text else ""
 
 
-def thin(values: Sequence[float], count: int) -> list[int]:
+def thin(values: Sequence[Any], count: int) -> list[int]:
     """Indices of at most ``count`` values, evenly apart, the first and last among them."""
     n = len(values)
     if n <= count:

@@ -1,0 +1,462 @@
+"""The façade: load, tune, train, Study, Model. It only puts the parts together."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import thalweg
+from thalweg.data import Dataset, load
+from thalweg.errors import OptionError, unknown_option
+from thalweg.evidence.answer import Answer
+from thalweg.space import Config, Space
+from thalweg.study.budget import Budget, Clock
+from thalweg.study.model import Model
+from thalweg.study.rundir import RunDirectory, json_ready
+
+if TYPE_CHECKING:
+    from thalweg.study.loop import Listener, Outcome
+
+__all__ = ["Study", "load", "train", "tune"]
+
+
+class Study:
+    """A finished study: its trials, its answers, its report and its model.
+
+    ``tune`` returns one; ``Study.open`` reads one back from its run directory.
+    """
+
+    def __init__(
+        self,
+        summary: dict[str, Any],
+        records: list[dict[str, Any]],
+        model: Model | None,
+        directory: RunDirectory | None = None,
+    ) -> None:
+        self.summary, self.records, self._model = summary, records, model
+        self.directory = directory
+
+    @classmethod
+    def open(cls, path: str | Path) -> Study:
+        """Read a study from its run directory.
+
+        Raises:
+            RunError: where there is none, or a file of it cannot be read.
+        """
+        directory = RunDirectory.open(path)
+        return cls(directory.read_summary(), directory.read_trials(), None, directory)
+
+    def __repr__(self) -> str:
+        trials = sum(self.summary["trials"].values())
+        metric = self.summary["metric"]
+        value = self.summary["validation"].get(metric)
+        return (
+            f"<Study of {self.summary['name']}: {trials} trials, validation {metric} {value:.4g}>"
+        )
+
+    @property
+    def best_config(self) -> Config:
+        """The configuration that won."""
+        return Config(self.summary["best_config"])
+
+    def answers(self) -> list[Answer]:
+        """Return the questions that the study answers, with their evidence."""
+        return [Answer.from_dict(record) for record in self.summary["answers"]]
+
+    def leaderboard(self, n: int = 10) -> list[dict[str, Any]]:
+        """Return the ``n`` best configurations with their scores."""
+        from thalweg.evidence import leaderboard
+
+        return leaderboard(self.records, self.summary["direction"], n)
+
+    def model(self) -> Model:
+        """Return the winner, trained.
+
+        Raises:
+            RunError: where the run directory has lost it.
+        """
+        if self._model is None:
+            assert self.directory is not None
+            self._model = Model.load(self.directory.model_path)
+        return self._model
+
+    def report(self, path: str | Path = "report.html") -> Path:
+        """Write the report as one self-contained HTML file, and return its path."""
+        from thalweg.report.html import write_report
+
+        target = Path(path)
+        write_report(target, self.records, self.summary, self.answers())
+        return target
+
+
+def tune(
+    data: Any,
+    target: str | Sequence[str] | None = None,
+    *,
+    budget: str | float | None = None,
+    trials: int | None = None,
+    model: str | Sequence[str] = "mlp",
+    space: Space | dict[str, Any] | str | Path | None = None,
+    first: Sequence[Config] = (),
+    loss: str | Sequence[str] | None = None,
+    metric: str | None = None,
+    epochs: float | None = None,
+    search: str = "sobol",
+    halving: bool = True,
+    finalists: int = 3,
+    seeds: int = 3,
+    ensemble: bool = True,
+    baselines: bool = True,
+    refit: bool = False,
+    run: str | Path | None = None,
+    write: bool | None = None,
+    seed: int = 0,
+    listener: Listener | None = None,
+    clock: Clock | None = None,
+    command: str | None = None,
+) -> Study:
+    """Find the best network for a data set, by experiment.
+
+    Args:
+        data: a ``Dataset``, or whatever ``load`` takes.
+        target: what is predicted, where ``data`` is not a ``Dataset`` yet.
+        budget: time to spend, such as ``"5m"``; from the call to the return.
+        trials: number of trials to spend; 64 where neither is given.
+        model: family or families to try.
+        space: the hyperparameters and their domains: a ``Space``, a mapping, or a TOML file.
+        first: configurations to try before the search's own.
+        loss: loss or losses to try; the task's own by default.
+        metric: the metric that chooses; the task's own by default.
+        epochs: passes over the training rows of a full training; by default from the size of the
+            data.
+        search: ``"sobol"``, ``"random"`` or ``"grid"``.
+        halving: whether losers are dropped early.
+        finalists: how many configurations are trained again under fresh seeds.
+        seeds: how many fresh seeds.
+        ensemble: whether the model averages the winner's seeds (True) or is the best one of them.
+        baselines: whether to fit a constant, a linear model and boosted trees for comparison.
+        refit: whether to train the winner again on training and validation rows.
+        run: the run directory; with ``write=None`` nothing is written where it is None.
+        write: True writes a run directory even without ``run`` (``runs/NAME-DATE-TIME``).
+        seed: seed of everything.
+        listener: is told of progress.
+        clock: counts from the start of the work; from the call by default.
+        command: what the user typed, for the record.
+
+    Returns:
+        The finished study.
+
+    Raises:
+        ThalwegError: a subclass, with one line that says what to do.
+
+    Example:
+        >>> study = tune("iris", trials=4, epochs=3)
+        >>> study.model().predict([[5.1, 3.5, 1.4, 0.2]]).shape
+        (1,)
+    """
+    limits = clock.budget if clock is not None else Budget.of(budget, trials)
+    clock = clock or Clock(limits)
+    for name, value in (("finalists", finalists), ("seeds", seeds)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise OptionError(f"{name} must be a whole number from 0; got {value!r}")
+    if epochs is not None and not 0 < epochs < 1e6:
+        raise OptionError(f"epochs must be above 0; got {epochs!r}")
+    dataset = data if isinstance(data, Dataset) else load(data, target, metric=metric, seed=seed)
+    if metric is not None and dataset.task.metric != metric:
+        dataset = dataset.with_task(dataset.task.with_choice(metric=metric))
+    losses = (loss,) if isinstance(loss, str) else tuple(loss or ())
+    if losses:
+        dataset = dataset.with_task(dataset.task.with_choice(loss=losses[0]))
+    task = dataset.task
+
+    from thalweg.study.baselines import BaselineRun
+
+    directory = RunDirectory.create(run, dataset.name) if run is not None or write else None
+    yardsticks = (
+        BaselineRun(task, dataset.train.fields, dataset.raw_target(dataset.train))
+        if baselines
+        else None
+    )
+
+    from thalweg.models import FAMILIES, InputShape
+    from thalweg.study import spaces
+    from thalweg.study.loop import Settings
+    from thalweg.study.loop import Study as Loop
+    from thalweg.train.cohort import TrainingData
+
+    families = (model,) if isinstance(model, str) else tuple(model)
+    for name in families:
+        if name not in FAMILIES:
+            raise unknown_option("model", name, FAMILIES)
+    num_rows = len(dataset.train.target)
+    if space is None:
+        searched = spaces.default_space(
+            task, num_rows, models=families, losses=losses, max_structures=_structures(limits)
+        )
+        first = first or (spaces.default_config(task, num_rows, searched),)
+    elif isinstance(space, Space):
+        searched = space
+    elif isinstance(space, str | Path):
+        searched = Space.load(space)
+    else:
+        searched = Space.from_dict(space)
+    settings = Settings(
+        space=searched,
+        budget=limits,
+        epochs=float(epochs or spaces.default_epochs(num_rows)),
+        search=search,
+        halving=halving,
+        num_finalists=finalists,
+        num_replicates=seeds,
+        seed=seed,
+        first=tuple(first),
+    )
+    inputs = InputShape.from_dict(dataset.input_shape)
+    arrays = TrainingData(
+        fields=dataset.train.fields,
+        target=dataset.train.target,
+        validation_fields=dataset.validation.fields,
+        validation_target=dataset.validation.target,
+        weight=dataset.train.weight,
+        units=dataset.units,
+    )
+    with _interrupts() as interrupted:
+        loop = Loop(
+            arrays,
+            task,
+            inputs,
+            settings,
+            clock,
+            listener,
+            interrupted,
+            save=directory.write_trials if directory else lambda trials: None,
+        )
+        outcome = loop.run()
+    members = outcome.weights if ensemble else _best_alone(outcome)
+    best_model = Model(
+        encoder=dataset.encoder,
+        structure=members[0].structure,
+        inputs=inputs.to_dict(),
+        members=[(w.params, w.state) for w in members],
+        config=outcome.best.config,
+    )
+    summary = _summary(
+        dataset, outcome, best_model, searched, settings, clock, yardsticks, directory, command
+    )
+    best_model.about = {
+        key: summary[key] for key in ("name", "metric", "validation", "test", "versions", "seed")
+    }
+    records = [trial.to_dict() for trial in outcome.trials]
+    from thalweg.evidence import answers
+
+    summary["answers"] = [answer.to_dict() for answer in answers(records, summary)]
+    study = Study(summary, records, best_model, directory)
+    if directory is not None:
+        best_model.save(directory.model_path)
+        directory.write_trials(outcome.trials)
+        study.report(directory.report_path)
+    summary["seconds"]["total"] = round(clock.elapsed(), 3)
+    if directory is not None:
+        directory.write_summary(summary)
+    return study
+
+
+def _structures(limits: Budget) -> int:
+    """Return how many distinct programs are worth compiling within a budget."""
+    if limits.seconds is not None:
+        return int(max(2, min(12, limits.seconds / 5)))
+    return int(max(1, min(12, (limits.trials or 64) / 10)))
+
+
+def _best_alone(outcome: Outcome) -> list[Any]:
+    index = [t.id for t in outcome.replicates].index(outcome.best.id)
+    return [outcome.weights[index]]
+
+
+def _summary(
+    dataset: Dataset,
+    outcome: Outcome,
+    model: Model,
+    space: Space,
+    settings: Any,
+    clock: Clock,
+    yardsticks: Any,
+    directory: RunDirectory | None,
+    command: str | None,
+) -> dict[str, Any]:
+    from thalweg.optim.metrics import score
+
+    task = dataset.task
+
+    def scored(outputs: Any, part: Any) -> dict[str, float]:
+        return score(task, outputs(part.fields), dataset.raw_target(part))
+
+    baselines = []
+    for baseline in yardsticks.wait(clock.left() - 0.5) if yardsticks else []:
+        baselines.append(
+            {
+                "name": baseline.name,
+                "validation": scored(baseline.outputs, dataset.validation),
+                "test": scored(baseline.outputs, dataset.test),
+                "seconds": round(baseline.seconds, 3),
+            }
+        )
+    notices = [*dataset.notices, *outcome.notices, *(yardsticks.failed if yardsticks else [])]
+    test_outputs = model.outputs(dataset.test.fields)
+    test_target = dataset.raw_target(dataset.test)
+    summary = {
+        "run": str(directory.path) if directory else None,
+        "name": dataset.name,
+        "task": {
+            "kind": task.kind,
+            "target": list(task.targets),
+            "classes": list(task.classes),
+            "rows": {
+                "train": len(dataset.train.target),
+                "validation": len(dataset.validation.target),
+                "test": len(dataset.test.target),
+            },
+            "features": dataset.num_features,
+            "loss": task.loss,
+        },
+        "metric": task.metric,
+        "direction": task.direction,
+        "best_config": outcome.best.config.to_dict(),
+        "best_trial": outcome.best.id,
+        "members": len(model.members),
+        "validation": scored(model.outputs, dataset.validation),
+        "test": score(task, test_outputs, test_target),
+        "predictions": _predictions(task, test_outputs, test_target),
+        "baselines": baselines,
+        "trials": dict(Counter(trial.status for trial in outcome.trials)),
+        "space": space.to_dict(),
+        "plan": {**outcome.plan, "stopped": outcome.stopped},
+        "seconds": {
+            "total": round(clock.elapsed(), 3),
+            "compile": round(outcome.compile_seconds, 3),
+            "train": round(outcome.train_seconds, 3),
+        },
+        "budget_seconds": clock.budget.seconds,
+        "budget_trials": clock.budget.trials,
+        "device": _device(),
+        "versions": versions(),
+        "seed": settings.seed,
+        "command": command,
+        "fingerprint": dataset.fingerprint,
+        "notices": notices,
+    }
+    return json_ready(summary)
+
+
+def _predictions(task: Any, outputs: np.ndarray, target: np.ndarray) -> dict[str, Any]:
+    """Return what the report draws of the test rows: a confusion matrix or true against predicted."""
+    if task.kind == "regression":
+        chosen = np.linspace(0, len(target) - 1, min(len(target), 2000)).astype(int)
+        return {
+            "kind": "regression",
+            "true": np.round(target[chosen, 0], 6).tolist(),
+            "predicted": np.round(outputs[chosen, 0], 6).tolist(),
+        }
+    truth = target.argmax(1) if target.ndim == 2 else target.astype(int)
+    num = len(task.classes)
+    confusion = np.zeros((num, num), int)
+    np.add.at(confusion, (truth, outputs.argmax(1)), 1)
+    return {
+        "kind": "classification",
+        "confusion": confusion.tolist(),
+        "classes": list(task.classes),
+    }
+
+
+def train(
+    data: Any,
+    config: Config | None = None,
+    target: str | Sequence[str] | None = None,
+    *,
+    epochs: float | None = None,
+    seed: int = 0,
+    **hyperparameters: Any,
+) -> Study:
+    """Train one configuration.
+
+    Args:
+        data: a ``Dataset``, or whatever ``load`` takes.
+        config: the configuration; a sensible one for the task by default.
+        target: what is predicted, where ``data`` is not a ``Dataset`` yet.
+        epochs: passes over the training rows.
+        seed: seed of initial weights, noise and data order.
+        **hyperparameters: values that replace or extend those of ``config``.
+
+    Returns:
+        A study of one trial; ``.model()`` is the trained network with the best weights it had.
+
+    Example:
+        >>> train("iris", Config(width=8, depth=1), epochs=2).best_config["width"]
+        8
+    """
+    from thalweg.study import spaces
+
+    dataset = data if isinstance(data, Dataset) else load(data, target, seed=seed)
+    if config is None:
+        config = spaces.default_config(dataset.task, len(dataset.train.target))
+    config = config.with_values(**hyperparameters)
+    return tune(
+        dataset,
+        trials=1,
+        space=Space(dict(config)),
+        loss=config.get("loss"),
+        epochs=epochs,
+        halving=False,
+        finalists=0,
+        baselines=False,
+        seed=seed,
+    )
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Any]:
+    """Turn the first Ctrl-C into a question that the study asks; a second one interrupts at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def note(signum: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+        print(
+            "\nEnding with what has been found so far (Ctrl-C again stops at once).",
+            file=sys.stderr,
+        )
+
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _device() -> str:
+    from thalweg.train import backend
+
+    return backend.device_name()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"thalweg": thalweg.__version__, "python": sys.version.split()[0]}
+    for name in ("jax", "jaxlib", "numpy", "optax", "polars", "scikit-learn", "scipy"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -1,0 +1,390 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from thalweg import __version__
+from thalweg.errors import OptionError, SourceError, ThalwegError, unknown_option
+
+app = typer.Typer(
+    name="thalweg",
+    help="Which network, loss, optimizer and learning rate? Answered by experiment on your data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A file (CSV, TSV, Parquet, JSON lines, Arrow; plain or compressed), a glob, a URL, or "
+        "a built-in set: digits, breast_cancer, wine, iris, diabetes.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON on stdout.")]
+Run = Annotated[Path, typer.Argument(help="A run directory that fit wrote.", show_default=False)]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"thalweg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def fit(
+    source: Source,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", help="Column to predict (repeat it for several)."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", "-b", help="Time to spend, such as 90s, 5m or 1h30m."),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", "-n", help="Trials to spend, instead of a time.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="regression, binary or multiclass; inferred by default.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Families to try, separated by commas: mlp, linear.")
+    ] = "mlp",
+    space: Annotated[
+        Path | None, typer.Option(help="TOML file with the hyperparameters and their domains.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric that chooses.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Losses to try, separated by commas.")] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="Passes over the training rows of a full training.")
+    ] = None,
+    search: Annotated[str, typer.Option(help="sobol, random or grid.")] = "sobol",
+    halving: Annotated[bool, typer.Option(help="Drop losers early.")] = True,
+    seeds: Annotated[int, typer.Option(help="Fresh seeds of each finalist.")] = 3,
+    validation: Annotated[str | None, typer.Option(help="Rows to choose on.")] = None,
+    test: Annotated[str | None, typer.Option(help="Rows to score the winner on, once.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Column whose equal values stay in one split.")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Column to split by time: the newest rows are the test.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="Column to leave out (repeat it for several).")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=KIND overrides what was inferred: number, category, yes_no, datetime, text."
+        ),
+    ] = None,
+    baselines: Annotated[bool, typer.Option(help="Fit simple models for comparison.")] = True,
+    ensemble: Annotated[
+        bool, typer.Option(help="Hand over the average of the winner's seeds, not one of them.")
+    ] = True,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Train the winner again on the validation rows too.")
+    ] = False,
+    run: Annotated[Path | None, typer.Option(help="Run directory to make.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
+) -> None:
+    """Find, train and keep the best network for a table."""
+    from thalweg.study.budget import Budget, Clock, process_start
+
+    clock = Clock(Budget.of(budget, trials), process_start())
+    from thalweg import api
+
+    console = _console()
+    show = not quiet
+    dataset = api.load(
+        source,
+        _targets(target),
+        task=task,
+        metric=metric,
+        validation=validation,
+        test=test,
+        group=group,
+        time=time,
+        drop=tuple(drop or ()),
+        columns=_kinds(column or []),
+        seed=seed,
+    )
+    if show:
+        for line in dataset.describe():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    options: dict[str, Any] = {
+        "model": tuple(model.split(",")),
+        "space": space,
+        "loss": tuple(loss.split(",")) if loss else None,
+        "metric": metric,
+        "epochs": epochs,
+        "search": search,
+        "halving": halving,
+        "seeds": seeds,
+        "seed": seed,
+    }
+    if dry_run:
+        plan = api.dry_run(dataset, clock=clock, **options)
+        for line in plan["lines"]:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if as_json:
+            typer.echo(json.dumps(plan))
+        return
+    from thalweg.report.terminal import Progress
+
+    with Progress(console, enabled=show) as progress:
+        study = api.tune(
+            dataset,
+            **options,
+            baselines=baselines,
+            ensemble=ensemble,
+            refit=refit,
+            run=run,
+            write=True,
+            listener=progress,
+            clock=clock,
+            command=_command(),
+        )
+    _print_study(console, study)
+    if as_json:
+        typer.echo(json.dumps(study.summary, allow_nan=False))
+
+
+@app.command()
+def demo(
+    seconds: Annotated[int, typer.Option(help="Seconds for each of the two data sets.")] = 30,
+    runs: Annotated[Path, typer.Option(help="Where the run directories go.")] = Path("runs"),
+) -> None:
+    """Show the main job on real data that comes with scikit-learn: digits and breast cancer."""
+    from thalweg import api
+    from thalweg.report.terminal import Progress
+    from thalweg.study.budget import Budget, Clock
+
+    console = _console()
+    for name in ("breast_cancer", "digits"):
+        console.rule(f"thalweg fit {name} --budget {seconds}s")
+        clock = Clock(Budget.of(seconds))
+        dataset = api.load(name)
+        for line in dataset.describe():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        path, number = runs / f"demo-{name}", 1
+        while path.exists():
+            number += 1
+            path = runs / f"demo-{name}-{number}"
+        with Progress(console) as progress:
+            study = api.tune(
+                dataset,
+                run=path,
+                listener=progress,
+                clock=clock,
+                command=f"thalweg fit {name} --budget {seconds}s",
+            )
+        _print_study(console, study)
+
+
+@app.command()
+def predict(
+    run: Run,
+    source: Source,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="CSV or Parquet file; CSV on stdout by default."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Binary tasks: probability from which the second class is predicted."),
+    ] = None,
+) -> None:
+    """Predict the rows of a source with the model of a run."""
+    from thalweg.study.model import Model
+
+    if threshold is not None and not 0.0 <= threshold <= 1.0:
+        raise OptionError(f"threshold must be from 0 to 1; got {threshold}")
+    frame = Model.load(run).predict_frame(source, threshold)
+    if output is None:
+        frame.write_csv(sys.stdout)
+        return
+    kinds = {".csv": "write_csv", ".parquet": "write_parquet"}
+    if output.suffix.lower() not in kinds:
+        raise unknown_option("the ending of --output", output.suffix, kinds)
+    _write_frame(frame, output, kinds[output.suffix.lower()])
+    typer.echo(f"{len(frame)} predictions in {output}", err=True)
+
+
+@app.command()
+def evaluate(run: Run, source: Source, as_json: Json = False) -> None:
+    """Score the model of a run on rows that hold the target."""
+    from thalweg.study.model import Model
+
+    scores = Model.load(run).evaluate(source)
+    if as_json:
+        typer.echo(json.dumps(scores))
+        return
+    width = max(map(len, scores))
+    for name, value in scores.items():
+        typer.echo(f"{name.ljust(width)}  {value:.6g}")
+
+
+@app.command()
+def report(
+    run: Run,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file.")] = None,
+) -> None:
+    """Write the report of a run as one HTML file."""
+    from thalweg.api import Study
+
+    path = Study.open(run).report(output or run / "report.html")
+    typer.echo(str(path))
+
+
+@app.command()
+def info(
+    space: Annotated[
+        bool, typer.Option("--space", help="List the hyperparameters of a space.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell versions, devices, caches, and whether the compiler computes correctly here."""
+    from thalweg import api
+
+    if space:
+        from thalweg.space import HYPERPARAMETERS
+
+        for name, known in HYPERPARAMETERS.items():
+            kind = "structural" if known.structural else "traced"
+            typer.echo(f"{name:22} {kind:11} {known.about} ({known.rule})")
+        return
+    facts = api.info()
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
+        typer.echo(f"{name:13} {value}")
+
+
+# ---------------------------------------------------------------------------------------- helpers
+
+
+def _console() -> Any:
+    """Return the console for people: stderr, so that stdout is free for results."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def _targets(names: list[str] | None) -> str | list[str] | None:
+    if not names:
+        return None
+    return names[0] if len(names) == 1 else names
+
+
+def _kinds(pairs: list[str]) -> dict[str, str]:
+    kinds = {}
+    for pair in pairs:
+        name, sign, kind = pair.rpartition("=")
+        if not sign or not name or not kind:
+            raise OptionError(f"--column takes NAME=KIND, such as zip=category; got {pair!r}")
+        kinds[name] = kind
+    return kinds
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["thalweg", *sys.argv[1:]])
+
+
+def _write_frame(frame: Any, path: Path, method: str) -> None:
+    import io
+
+    from thalweg.files import write_atomically
+
+    buffer = io.BytesIO()
+    getattr(frame, method)(buffer)
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise SourceError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _print_study(console: Any, study: Any) -> None:
+    from thalweg.report import terminal
+
+    answers = study.answers()
+    if console.is_terminal:
+        console.print()
+        console.print(terminal.leaderboard_table(study.records, study.summary))
+        console.print()
+        console.print(terminal.answers_panel(answers))
+        console.print()
+    else:
+        for line in [
+            *terminal.leaderboard_lines(study.records, study.summary),
+            *terminal.answers_lines(answers),
+        ]:
+            console.print(line, markup=False, soft_wrap=True)
+    for line in terminal.summary_lines(study.summary):
+        console.print(line, markup=False, soft_wrap=True)
+    if study.directory is not None:
+        path = study.directory.path
+        console.print(f"model:  {study.directory.model_path}", markup=False, soft_wrap=True)
+        console.print(f"report: {study.directory.report_path}", markup=False, soft_wrap=True)
+        console.print(f"next:   thalweg predict {path} NEW_ROWS.csv", markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line: errors are one line and exit code 2, Ctrl-C is 130."""
+    try:
+        app(standalone_mode=False)
+    except ThalwegError as error:
+        message = " ".join(str(error).split())
+        typer.echo(f"thalweg: {message}", err=True)
+        sys.exit(2)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        typer.echo("thalweg: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:
+        import click
+
+        if not isinstance(error, click.ClickException):
+            raise
+        typer.echo(f"thalweg: {error.format_message()}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

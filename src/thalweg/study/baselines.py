@@ -1,0 +1,150 @@
+"""What a network has to beat: a constant, a linear model and boosted trees, by scikit-learn."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from thalweg.task import Task
+
+Outputs = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A fitted baseline: predictions from encoded fields, in the form that ``score`` wants."""
+
+    name: str
+    outputs: Outputs
+    seconds: float
+
+
+def _constant(task: Task, fields: Any, target: np.ndarray) -> Outputs:
+    """The mean target, or the share of each class."""
+    if task.kind == "regression":
+        value = target.mean(0)
+    else:
+        value = np.bincount(target, minlength=len(task.classes)) / len(target)
+    return lambda fields: np.tile(value, (_num_rows(fields), 1))
+
+
+def _linear(task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> Outputs:
+    """Ridge or logistic regression with scikit-learn's default strength."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    if task.kind == "regression":
+        ridge = Ridge().fit(_one_hot(fields, fields), target)
+        return lambda new: ridge.predict(_one_hot(new, fields)).reshape(_num_rows(new), -1)
+    with warnings.catch_warnings():
+        # A few hundred iterations are close enough to the optimum for a yardstick.
+        warnings.simplefilter("ignore")
+        logistic = LogisticRegression(max_iter=300).fit(_one_hot(fields, fields), target)
+    return lambda new: _all_classes(
+        task, logistic.classes_, logistic.predict_proba(_one_hot(new, fields))
+    )
+
+
+def _trees(task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> Outputs:
+    """Histogram gradient boosting with scikit-learn's defaults."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    rows = _columns(fields)
+    categories = [i >= fields["numeric"].shape[1] for i in range(rows.shape[1])]
+    # The trees take at most 255 codes as a category; more are ordered numbers to them.
+    for i in range(rows.shape[1]):
+        if categories[i] and rows[:, i].max(initial=0) > 254:
+            categories[i] = False
+    settings: dict[str, Any] = {"categorical_features": categories, "random_state": 0}
+    if task.kind == "regression":
+        forests = [
+            HistGradientBoostingRegressor(**settings).fit(rows, column) for column in target.T
+        ]
+        return lambda new: np.stack([f.predict(_columns(new)) for f in forests], 1)
+    forest = HistGradientBoostingClassifier(**settings).fit(rows, target)
+    return lambda new: _all_classes(task, forest.classes_, forest.predict_proba(_columns(new)))
+
+
+BASELINES: dict[str, Callable[[Task, Mapping[str, np.ndarray], np.ndarray], Outputs]] = {
+    "constant": _constant,
+    "linear": _linear,
+    "boosted_trees": _trees,
+}
+"""Baselines by name: ``(task, fields, target) -> outputs``; regression targets in user's units."""
+
+
+def _num_rows(fields: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(fields.values())))
+
+
+def _columns(fields: Mapping[str, np.ndarray]) -> np.ndarray:
+    parts = [fields["numeric"]]
+    if "category" in fields:
+        parts.append(fields["category"].astype(np.float32))
+    return np.concatenate(parts, axis=1)
+
+
+def _one_hot(
+    fields: Mapping[str, np.ndarray], fitted: Mapping[str, np.ndarray], most: int = 200
+) -> np.ndarray:
+    """Return numeric columns and indicators of the codes that the fitted rows have most often."""
+    parts = [fields["numeric"]]
+    if "category" in fields:
+        for i in range(fields["category"].shape[1]):
+            codes, counts = np.unique(fitted["category"][:, i], return_counts=True)
+            kept = codes[np.argsort(-counts, kind="stable")[:most]]
+            parts.append((fields["category"][:, i : i + 1] == kept[None]).astype(np.float32))
+    return np.concatenate(parts, axis=1)
+
+
+def _all_classes(task: Task, present: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Spread probabilities over all classes of the task, also those no training row has."""
+    out = np.zeros((len(probabilities), len(task.classes)))
+    out[:, present.astype(int)] = probabilities
+    return out
+
+
+class BaselineRun:
+    """Fits the baselines in the background while networks compile and train.
+
+    Args:
+        task: what is predicted.
+        fields: encoded training rows.
+        target: regression: values in the user's units [N, T]; else class indices [N], or full
+            distributions [N, C], of which the likeliest class counts.
+    """
+
+    def __init__(self, task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> None:
+        self.fitted: list[Baseline] = []
+        self.failed: list[str] = []
+        if task.kind != "regression":
+            target = target.argmax(1) if target.ndim == 2 else target.astype(np.int64)
+        self._thread = threading.Thread(
+            target=self._fit, args=(task, fields, target), daemon=True, name="thalweg-baselines"
+        )
+        self._thread.start()
+
+    def _fit(self, task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> None:
+        for name, fit in BASELINES.items():
+            start = time.perf_counter()
+            try:
+                outputs = fit(task, fields, target)
+            except (ValueError, MemoryError, np.linalg.LinAlgError) as error:
+                self.failed.append(f"the baseline {name} could not be fitted: {error}")
+                continue
+            self.fitted.append(Baseline(name, outputs, time.perf_counter() - start))
+
+    def wait(self, seconds: float) -> list[Baseline]:
+        """Return the baselines fitted within so many more seconds."""
+        self._thread.join(max(0.0, min(seconds, 1e6)))
+        if self._thread.is_alive():
+            missing = [name for name in BASELINES if name not in {b.name for b in self.fitted}]
+            self.failed.append(
+                f"no time was left for the baseline {', '.join(missing)}: give a longer budget"
+            )
+        return list(self.fitted)

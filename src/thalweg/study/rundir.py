@@ -1,0 +1,131 @@
+"""The run directory: what a study leaves behind.
+
+    run.json       the summary, as printed by ``fit --json``
+    trials.jsonl   one record a line
+    model/         the trained model (see ``model.py``)
+    report.html    for people
+
+Every file is written under a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from thalweg.errors import RunError
+from thalweg.files import write_atomically
+from thalweg.study.records import Trial
+
+
+class RunDirectory:
+    """Paths and contents of one run.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | Path | None, name: str) -> RunDirectory:
+        """Make the folder of a new run; ``runs/NAME-DATE-TIME`` where no path is given.
+
+        Raises:
+            RunError: where it holds another run already, or cannot be made.
+        """
+        if path is None:
+            stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+            safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:40] or "run"
+            base = Path("runs") / f"{safe}-{stamp}"
+            path, number = base, 1
+            while Path(path).exists():
+                number += 1
+                path = base.with_name(f"{base.name}-{number}")
+        folder = Path(path)
+        if (folder / "run.json").exists():
+            raise RunError(
+                f"{folder} already holds a finished run: give another --run, or remove it"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise RunError(
+                f"the run directory {folder} cannot be written ({error.strerror}): "
+                "give another with --run"
+            ) from None
+        return cls(folder)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """Open the folder of a finished run.
+
+        Raises:
+            RunError: where it is none.
+        """
+        folder = Path(path)
+        if not folder.exists():
+            raise RunError(f"there is no run directory {folder}: check the path")
+        if not (folder / "run.json").exists():
+            raise RunError(f"{folder} holds no finished run (run.json is missing)")
+        return cls(folder)
+
+    @property
+    def model_path(self) -> Path:
+        """The folder of the trained model."""
+        return self.path / "model"
+
+    @property
+    def report_path(self) -> Path:
+        """The report's file."""
+        return self.path / "report.html"
+
+    def write_trials(self, trials: Iterable[Trial]) -> None:
+        """Write the records of all trials."""
+        lines = [json.dumps(trial.to_dict(), allow_nan=False) for trial in trials]
+        write_atomically(self.path / "trials.jsonl", "\n".join(lines) + "\n")
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the summary."""
+        text = json.dumps(json_ready(summary), indent=1, allow_nan=False)
+        write_atomically(self.path / "run.json", text + "\n")
+
+    def read_trials(self) -> list[dict[str, Any]]:
+        """Return the records of all trials."""
+        try:
+            text = (self.path / "trials.jsonl").read_text(encoding="utf-8")
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        except (OSError, ValueError) as error:
+            raise RunError(f"the trials of {self.path} cannot be read: {error}") from None
+
+    def read_summary(self) -> dict[str, Any]:
+        """Return the summary."""
+        try:
+            return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"the summary of {self.path} cannot be read: {error}") from None
+
+
+def json_ready(value: Any) -> Any:
+    """Return a copy of nested values in which everything is JSON; NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {str(key): json_ready(item) for key, item in value.items()}
+    if isinstance(value, str) or value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Sequence):
+        return [json_ready(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        return json_ready(value.item())
+    if hasattr(value, "tolist"):
+        return json_ready(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int) else str(value)
