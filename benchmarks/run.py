@@ -98,9 +98,6 @@ TASKS: dict[str, list[Task]] = {
                     "Optuna TPE, median, 2 processes", "peers/optuna_digits.py", "median-two"
                 ),
                 Contestant("Optuna TPE, median", "peers/optuna_digits.py", "median"),
-                Contestant(
-                    "Optuna TPE, Hyperband, 2 processes", "peers/optuna_digits.py", "hyperband-two"
-                ),
                 Contestant("Ray Tune ASHA", "peers/ray_digits.py", "asha"),
             ],
             clock="result_seconds",

@@ -201,7 +201,7 @@ def tune(
         searched = spaces.default_space(
             task, num_rows, models=families, losses=losses, max_structures=_structures(limits)
         )
-        first = first or (spaces.default_config(task, num_rows, searched),)
+        first = first or (spaces.default_config(task, num_rows),)
     elif isinstance(space, Space):
         searched = space
     elif isinstance(space, str | Path):

@@ -189,9 +189,7 @@ def make_run(
     return records, summary
 
 
-def as_if_accuracy_were_log_loss(
-    records: list[dict[str, Any]], factor: float
-) -> list[dict[str, Any]]:
+def in_another_unit(records: list[dict[str, Any]], factor: float) -> list[dict[str, Any]]:
     """The same records with every value of the metric multiplied by a factor."""
     scaled = []
     for record in records:
@@ -203,3 +201,34 @@ def as_if_accuracy_were_log_loss(
         copy["curve"]["validation"] = [x * factor for x in record["curve"]["validation"]]
         scaled.append(copy)
     return scaled
+
+
+def broken_runs() -> dict[str, tuple[list[dict[str, Any]], dict[str, Any]]]:
+    """Runs with too little, nothing or nonsense in them, by what is wrong."""
+    records, summary = make_run(num_trials=24)
+    one = ([records[0] | {"score": 0.9, "status": "completed"}], {"metric": "accuracy"})
+    diverged = [r | {"status": "diverged", "score": None, "validation": {}, "train": {}}
+                for r in records]  # fmt: skip
+    blown = summary | {"best_trial": None, "best_config": None, "validation": {}, "test": {}}
+    equal = [r | {"score": 0.5, "status": "completed", "validation": {"accuracy": 0.5},
+                  "train": {"accuracy": 0.5}} for r in records]  # fmt: skip
+    nans = [r | {"score": math.nan, "validation": {"accuracy": math.nan}} if r["id"] % 3 else r
+            for r in records]  # fmt: skip
+    bare = [{"id": r["id"], "score": r["score"]} for r in records]
+    nulls = [dict.fromkeys(r, None) for r in records]
+    return {
+        "nothing": ([], {}),
+        "only a summary": ([], summary),
+        "one trial": one,
+        "all diverged": (diverged, blown),
+        "all equal": (equal, summary),
+        "NaN scores": (nans, summary),
+        "bare records": (bare, {}),
+        "null records": (nulls, summary),
+        "no summary": (records, {}),
+        "infinite score": ([*records, records[0] | {"id": 999, "score": math.inf}], summary),
+        "no finalists": make_run(num_trials=24, finalists=0),
+        "one finalist": make_run(num_trials=24, finalists=1),
+        "one seed": make_run(num_trials=24, seeds=1),
+        "two trials": make_run(num_trials=2, finalists=0),
+    }

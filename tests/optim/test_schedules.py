@@ -48,9 +48,7 @@ def vaswani(step: int) -> float:
 ORACLES = {
     "constant": warmed(optax.constant_schedule(1.0)),
     "exponential": warmed(optax.exponential_decay(1.0, DECAY, FINAL)),
-    "step": warmed(
-        optax.exponential_decay(1.0, DECAY // 4, 0.3, staircase=True, end_value=FINAL)
-    ),
+    "step": warmed(optax.exponential_decay(1.0, DECAY // 4, 0.3, staircase=True, end_value=FINAL)),
     "polynomial": warmed(optax.polynomial_schedule(1.0, FINAL, 1.7, DECAY)),
     "linear": warmed(optax.linear_schedule(1.0, FINAL, DECAY)),
     "cosine": optax.warmup_cosine_decay_schedule(1 / (W + 1), 1.0, W, N, FINAL),
@@ -93,7 +91,11 @@ def test_equals_its_oracle_at_every_step(kind):
             {"decay_rate": 0.5, "step_fraction": 1 / 6},
             lambda t, o: t.StepLR(o, N // 6, 0.5),
         ),
-        ("cosine_restarts", {"num_cycles": 3}, lambda t, o: t.CosineAnnealingWarmRestarts(o, N // 3)),
+        (
+            "cosine_restarts",
+            {"num_cycles": 3},
+            lambda t, o: t.CosineAnnealingWarmRestarts(o, N // 3),
+        ),
     ],
 )
 def test_equals_torch_at_every_step(kind, hp, scheduler):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from thalweg.errors import DataError, OptionError, did_you_mean, unknown_option
@@ -203,6 +203,11 @@ def require_columns(names: Sequence[str], known: Sequence[str], what: str) -> No
             raise DataError(f"{what} column {name!r}, which the table does not have{hint}")
 
 
+def shown_names(names: Sequence[str], most: int = 5) -> str:
+    """Return names for a message, the first few where they are many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def infer_columns(
     frame: pl.DataFrame,
     *,
@@ -228,16 +233,21 @@ def infer_columns(
     """
     overrides = overrides or {}
     summary = _Summary(frame)
-    return [
-        _infer(
-            frame[name],
-            summary,
-            overrides.get(name),
-            rows,
-            num_source_rows or frame.height,
-            identifiers,
-        )
+    total = num_source_rows or frame.height
+    columns = [
+        _infer(frame[name], summary, overrides.get(name), rows, total, identifiers)
         for name in frame.columns
+    ]
+    if any(column.used for column in columns):
+        return columns
+    # A line's x = 0, 1, 2, … counts its rows too; as the only column it is what there is.
+    return [
+        replace(column, kind="number", reason=f"the only column, though {column.reason}")
+        if column.kind == "identifier"
+        and not column.given
+        and frame[column.name].dtype.is_numeric()
+        else column
+        for column in columns
     ]
 
 
@@ -249,15 +259,17 @@ class _Summary:
         import polars.selectors as cs
 
         numeric = frame.select(cs.numeric())
-        finite = numeric.with_columns(cs.float().fill_nan(None))
-        finite = finite.with_columns(
-            pl.when(cs.float().is_infinite()).then(None).otherwise(cs.float()).name.keep()
-        ) if finite.select(cs.float()).width else finite
-        self.low = dict(zip(finite.columns, finite.min().row(0), strict=True)) if numeric.width else {}
-        self.high = dict(zip(finite.columns, finite.max().row(0), strict=True)) if numeric.width else {}
-        self.missing = (
-            dict(zip(finite.columns, finite.null_count().row(0), strict=True)) if numeric.width else {}
+        floats = numeric.select(cs.float()).columns
+        finite = numeric.with_columns(
+            pl.when(pl.col(name).is_finite()).then(pl.col(name)).otherwise(None).alias(name)
+            for name in floats
         )
+
+        def by_name(row: pl.DataFrame) -> dict[str, Any]:
+            return dict(zip(finite.columns, row.row(0), strict=True)) if finite.width else {}
+
+        self.low, self.high = by_name(finite.min()), by_name(finite.max())
+        self.missing = by_name(finite.null_count())
 
 
 def _infer(
@@ -304,9 +316,7 @@ def _given(series: pl.Series, kind: str) -> Column:
                 f"{', '.join(_examples(series)) or 'none'}: choose category or text"
             )
         note += f"; {len(bad)} unreadable value(s) count as missing" if bad else ""
-        return Column(
-            name, kind, note, values.null_count(), None, _examples(series), True, style
-        )
+        return Column(name, kind, note, values.null_count(), None, _examples(series), True, style)
     if kind == "datetime":
         _, style = read_datetimes(series)
         if style is None:
@@ -355,7 +365,8 @@ def _infer_number(
     whole = series.dtype.is_integer() or (
         low == int(low) and high == int(high) and _is_whole(series)
     )
-    if whole and low == 0 and high == 1:
+    # Floats may well be counts that training rows happen to have few of: they stay numbers.
+    if low == 0 and high == 1 and series.dtype.is_integer():
         return Column(name, "yes_no", "0 and 1", missing, 2, examples, format=style)
     if identifiers and whole and not missing:
         reason = _running_number(series, low, high, rows, num_source_rows)
@@ -364,9 +375,7 @@ def _infer_number(
     if identifiers and whole and series.len() >= 10 and _ID_SUFFIX.search(name):
         distinct = series.n_unique()
         if distinct < series.len() * 0.5:
-            return Column(
-                name, "category", "a code by its name", missing, distinct, examples
-            )
+            return Column(name, "category", "a code by its name", missing, distinct, examples)
     return Column(
         name, "number", f"{_short(low)} to {_short(high)}", missing, None, examples, format=style
     )
@@ -419,8 +428,6 @@ def _infer_flag(series: pl.Series) -> Column:
 def _infer_text(
     series: pl.Series, rows: np.ndarray | None, num_source_rows: int, identifiers: bool
 ) -> Column:
-    import polars as pl
-
     name = series.name
     texts = read_texts(series)
     present = texts.drop_nulls()
@@ -461,13 +468,6 @@ def _infer_text(
         return Column(
             name, "datetime", reason, parsed.null_count(), None, examples, format=date_format
         )
-    if share >= 0.5 and distinct > max(50, 0.05 * present.len()):
-        sample = sorted(set(bad))[0]
-        raise DataError(
-            f"column {name!r} mixes numbers and text: {present.len() - len(bad):,} of "
-            f"{present.len():,} values are numbers, others are not, such as {sample!r}; clean it, "
-            f"drop it, or say what it is ({name}=number makes the others missing)"
-        )
     ratio = distinct / present.len()
     words = float(present.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
     letters = float(present.str.len_chars().mean() or 0)  # type: ignore[arg-type]
@@ -479,12 +479,19 @@ def _infer_text(
         )
     if present.len() >= 20 and (
         ratio > 0.9
+        or (ratio > 0.5 and distinct > 50 and missing < 0.05 * texts.len())
         or (words >= 4 and ratio > 0.3 and distinct > 50)
         or (letters > 50 and ratio > 0.3 and distinct > 20)
     ):
         reason = f"free text, {distinct:,} different of {present.len():,}"
         return Column(name, "text", reason, missing, distinct, examples)
-    _ = pl
+    if share >= 0.2 and distinct > 20:
+        sample = min(bad)
+        reason = (
+            f"mixes {present.len() - len(bad):,} numbers with text such as {sample!r}; "
+            f"{name}=number makes the text missing"
+        )
+        return Column(name, "category", reason, missing, distinct, examples)
     return Column(name, "category", f"{distinct:,} different", missing, distinct, examples)
 
 

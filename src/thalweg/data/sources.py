@@ -120,6 +120,10 @@ def source_name(source: Any) -> str:
         stem = stem.split("*")[0].strip("-_.") or (parent[0] if parent else "table")
     while (suffix := Path(stem).suffix.lower()) in _FORMATS or suffix in _COMPRESSIONS:
         stem = stem[: -len(suffix)]
+    if stem.lower() in ("train", "training", "data"):
+        # The folder tells more: adult/train.csv is adult.
+        parent = re.split(r"[\\/]", text)[-2:-1]
+        stem = parent[0] if parent and parent[0] not in ("", ".", "..") else stem
     return stem or "table"
 
 
@@ -203,8 +207,8 @@ def _read_location(location: str) -> pl.DataFrame:
         exists = False
     if exists and path.is_dir():
         raise SourceError(
-            f"{location} is a folder, a table is one or several files: give them as a glob, such as "
-            f"{os.path.join(location, '*.csv')}"
+            f"{location} is a folder, a table is one or several files: give them as a glob, such "
+            f"as {os.path.join(location, '*.csv')}"
         )
     if exists:
         return _decode(_read_bytes(path), path.name, location)
@@ -236,8 +240,6 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _read_glob(pattern: str) -> pl.DataFrame:
-    import polars as pl
-
     paths = sorted(p for p in globbing.glob(os.path.expanduser(pattern), recursive=True))
     paths = [path for path in paths if os.path.isfile(path)]
     if not paths:
@@ -512,8 +514,8 @@ def _as_utf8(data: bytes, where: str) -> bytes:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SourceError(
-            f"{where} is not UTF-8 text (byte 0x{data[error.start]:02x} in line {line}): convert it "
-            f"with `iconv -f WINDOWS-1252 -t UTF-8 IN > OUT`"
+            f"{where} is not UTF-8 text (byte 0x{data[error.start]:02x} in line {line}): convert "
+            f"it with `iconv -f WINDOWS-1252 -t UTF-8 IN > OUT`"
         ) from None
     return data
 
@@ -605,18 +607,7 @@ def _read_delimited(data: bytes, where: str, delimiter: str | None) -> pl.DataFr
     fallback = _ragged(text, separator, len(names), where)
     if not fallback:
         try:
-            frame = (
-                pl.read_csv(
-                    io.BytesIO(text),
-                    separator=separator,
-                    infer_schema_length=None,
-                    has_header=False,
-                    skip_rows=1,
-                    new_columns=names,
-                )
-                if b'"' not in text[: text.find(b"\n") + 1]
-                else _with_names(text, separator, names)
-            )
+            frame = _with_names(text, separator, names)
             return _without_blank_lines(frame, text)
         except pl.exceptions.NoDataError:
             raise _header_only(where) from None
@@ -851,7 +842,6 @@ def _series(name: str, values: Any) -> pl.Series:
 
 def _read_built_in(name: str) -> pl.DataFrame:
     """Read a set from scikit-learn's data files, without the second that importing it costs."""
-    import gzip
     import importlib.util
 
     import numpy as np
@@ -865,13 +855,13 @@ def _read_built_in(name: str) -> pl.DataFrame:
     folder = Path(next(iter(spec.submodule_search_locations))) / "datasets" / "data"
     try:
         if name == "digits":
-            values = np.loadtxt(gzip.open(folder / "digits.csv.gz"), delimiter=",", dtype=np.int64)
+            values = _numbers_of(folder / "digits.csv.gz", ",").astype(np.int64)
             names = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
             columns = [pl.Series(n, values[:, i].astype(np.float64)) for i, n in enumerate(names)]
             return pl.DataFrame([*columns, pl.Series("target", values[:, -1])])
         if name == "diabetes":
-            values = np.loadtxt(gzip.open(folder / "diabetes_data_raw.csv.gz"))
-            target = np.loadtxt(gzip.open(folder / "diabetes_target.csv.gz"))
+            values = _numbers_of(folder / "diabetes_data_raw.csv.gz")
+            target = _numbers_of(folder / "diabetes_target.csv.gz")
             columns = [pl.Series(n, values[:, i]) for i, n in enumerate(_DIABETES)]
             return pl.DataFrame([*columns, pl.Series("target", target)])
         file = {"wine": "wine_data.csv"}.get(name, f"{name}.csv")
@@ -886,6 +876,15 @@ def _read_built_in(name: str) -> pl.DataFrame:
     columns = [pl.Series(n, values[:, i]) for i, n in enumerate(names)]
     labels = [classes[int(code)] for code in values[:, -1]]
     return pl.DataFrame([*columns, pl.Series("target", labels)])
+
+
+def _numbers_of(path: Path, delimiter: str | None = None) -> np.ndarray:
+    import gzip
+
+    import numpy as np
+
+    lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
+    return np.array([line.split(delimiter) for line in lines], dtype=np.float64).squeeze()
 
 
 _DIABETES = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")

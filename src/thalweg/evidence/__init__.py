@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from thalweg.evidence.answer import NOT_ENOUGH, SUPPORTED, TIE, VERDICTS, Answer, Verdict
 
 if TYPE_CHECKING:
-    from thalweg.evidence.leaderboard import leaderboard
     from thalweg.evidence.questions import answers
+    from thalweg.evidence.ranking import leaderboard
 
 __all__ = [
     "NOT_ENOUGH",
@@ -25,6 +25,6 @@ def __getattr__(name: str) -> Any:
     if name in ("answers", "leaderboard"):
         from importlib import import_module
 
-        module = "questions" if name == "answers" else "leaderboard"
+        module = "questions" if name == "answers" else "ranking"
         return getattr(import_module(f"thalweg.evidence.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -298,7 +298,10 @@ def answer_help(view: View) -> list[Answer]:
     verdict: Verdict
     if clear:
         verdict = SUPPORTED
-        verb = "helped" if value > 0 else "cost"
+        if shown.paired:
+            verb = "helped" if value > 0 else "did harm"
+        else:
+            verb = f"went with {direction} scores"
         claim = f"{plain(shown.name).capitalize()} {verb}: {body}. {kind}"
         good = [plain(e.name) for e in clear[1:] if e.estimate.value > 0]
         bad = [plain(e.name) for e in clear[1:] if e.estimate.value < 0]

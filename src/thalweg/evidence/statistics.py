@@ -299,12 +299,14 @@ def kruskal(groups: Sequence[ArrayLike]) -> float:
         return 1.0
     if np.ptp(np.concatenate(samples)) == 0:
         return 1.0
-    return float(stats.kruskal(*samples)[1])
+    outcome: Any = stats.kruskal(*samples)
+    return float(outcome.pvalue)
 
 
 def fisher_exact(table: Sequence[Sequence[int]]) -> float:
     """One-sided p-value of Fisher's exact test of a two-by-two table (odds ratio above 1)."""
-    return float(stats.fisher_exact(np.asarray(table), alternative="greater").pvalue)
+    outcome: Any = stats.fisher_exact(np.asarray(table), alternative="greater")
+    return float(outcome.pvalue)
 
 
 def binomial_at_least(hits: int, n: int, chance: float) -> float:

@@ -99,7 +99,9 @@ def answer_length(view: View) -> list[Answer]:
     going = sum(bool(state) for _, state in judged)
     share = wilson(going, len(judged))
     of = f"{going} of the best {len(judged)} runs were still improving at their end"
-    verdict: Verdict = SUPPORTED
+    if len(judged) == 1:
+        of = "no other run can be judged"
+    verdict: Verdict = SUPPORTED if len(judged) >= _TOP // 2 else NOT_ENOUGH
     if winner and share.value >= 0.5:
         claim = f"No: the winner and {of}."
         advice = "Allow more steps (or epochs): better scores are probably to be had."

@@ -322,6 +322,11 @@ def mixed_loss(
 
     Raises:
         OptionError: a name is not a loss of this kind, or there is none.
+
+    Example:
+        >>> outputs, target = jnp.array([[3.0], [0.0]]), jnp.array([[0.0], [0.5]])
+        >>> mixed_loss("regression", ("mse", "mae"), {"mae": 1.0}, outputs, target).tolist()
+        [3.0, 0.5]
     """
     known = _losses(kind)
     hp = hp or {}
@@ -333,6 +338,7 @@ def mixed_loss(
     if len(names) == 1:
         loss = known[names[0]]
         return loss(outputs, _target_of(loss, outputs, target, units), hp)
+    outputs, target = jnp.asarray(outputs), jnp.asarray(target)
     total = jnp.zeros(outputs.shape[:-1], outputs.dtype)
     for name in names:
         loss = known[name]

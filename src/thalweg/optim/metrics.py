@@ -282,9 +282,10 @@ def _robust(kind: str, metric: Metric) -> Metric:
     def masked(
         outputs: Array, target: Array, weight: Array | None = None, units: Units | None = None
     ) -> Array:
+        outputs, target = jnp.asarray(outputs), jnp.asarray(target)
         if weight is None:
             weight = jnp.ones(outputs.shape[:1], outputs.dtype)
-        weight = weight.astype(outputs.dtype)
+        weight = jnp.asarray(weight, outputs.dtype)
         if kind == "regression":
             target = target.reshape(outputs.shape)
         kept = weight > 0
@@ -396,6 +397,11 @@ def score(
     Raises:
         OptionError: a name is not a metric of this kind.
         DataError: there are no rows, or not as many predictions as targets.
+
+    Example:
+        >>> task = Task("binary", ("ill",), ("no", "yes"))
+        >>> score(task, [0.1, 0.6, 0.8], [0, 0, 1], ["accuracy", "roc_auc"])
+        {'accuracy': 0.6666666666666666, 'roc_auc': 1.0}
     """
     names = tuple(NAMES[task.kind]) if names is None else tuple(names)
     _check(task.kind, names)

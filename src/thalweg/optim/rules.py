@@ -353,52 +353,15 @@ def update(
     """
     import jax
     import jax.numpy as jnp
-    from jax.custom_batching import custom_vmap
 
     leaves, treedef = jax.tree.flatten(params)
     slots = {name: treedef.flatten_up_to(state[name]) for name in uses.state}
-    # One array of scalars: a compiled loop would otherwise slice out each by a kernel of its own.
-    row = jnp.stack([jnp.asarray(coefficients[name]) for name in uses.columns])
+    scalars = {name: jnp.asarray(coefficients[name]) for name in uses.columns}
     grads = treedef.flatten_up_to(grads)
-
-    @custom_vmap
-    def step(leaves: Any, slots: Any, grads: Any, row: Any, alive: Any) -> Any:
-        return _one_at_a_time(leaves, slots, grads, row, alive, uses)
-
-    @step.def_vmap
-    def side_by_side(size: int, batched: Any, *args: Any) -> Any:
-        axes = tuple(jax.tree.map(lambda is_batched: 0 if is_batched else None, batched))
-        trust = None
-        if "trust" in uses.union:
-            trust = _ratios_side_by_side(size, axes, args, uses)
-        run = functools.partial(_step, uses=uses, group=uses.union)
-        result = jax.vmap(run, in_axes=(*axes, 0), axis_size=size)(*args, trust)
-        return result, jax.tree.map(lambda _: True, result)
-
-    new_leaves, new_slots = step(leaves, slots, grads, row, alive)
+    new_leaves, new_slots = _step(leaves, slots, grads, scalars, alive, group=uses.union)
     return treedef.unflatten(new_leaves), {
         name: treedef.unflatten(slot) for name, slot in new_slots.items()
     }
-
-
-def _one_at_a_time(
-    leaves: Any, slots: Any, grads: Any, row: Any, alive: Any, uses: Uses
-) -> tuple[list[Any], dict[str, list[Any]]]:
-    """Update one member by its own group of kinds."""
-    import jax
-
-    if len(uses.groups) == 1:
-        return _step(leaves, slots, grads, row, alive, uses=uses, group=uses.groups[0])
-    own = unstack(row, uses)["group"]
-    carry = (leaves, slots)
-    for index, group in enumerate(uses.groups):
-
-        def body(_: Any, carry: Any, group: frozenset[str] = group) -> Any:
-            return _step(*carry, grads, row, alive, uses=uses, group=group)
-
-        # A loop of no or one round: unlike a conditional's, its results stay where they are.
-        carry = jax.lax.fori_loop(0, (own == index).astype(int), body, carry)
-    return carry
 
 
 def _larger(a: Any, b: Any) -> Any:
@@ -479,11 +442,30 @@ def _direction(
     return n * q, x
 
 
+def _norm(x: Any) -> Any:
+    """Return the Euclidean norm of an array, by columns first.
+
+    XLA's CPU compiler turns a sum over everything into several passes over an array of squares; a
+    sum down the columns is one pass without it. The barrier keeps it from joining the two sums.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    width = x.shape[-1] if x.ndim > 1 else 64
+    whole = x.size // width * width
+    flat = x.reshape(-1)
+    columns = jnp.sum(jnp.square(flat[:whole].reshape(-1, width)), axis=0)
+    total = jnp.sum(jax.lax.optimization_barrier(columns))
+    if whole < x.size:
+        total = total + jnp.sum(jnp.square(flat[whole:]))
+    return jnp.sqrt(total)
+
+
 def _ratio(p: Any, r: Any, c: Mapping[str, Any]) -> Any:
     """Return the trust ratio of one array; 1 where either norm is zero."""
     import jax.numpy as jnp
 
-    p_norm, r_norm = jnp.sqrt(jnp.sum(p * p)), jnp.sqrt(jnp.sum(r * r))
+    p_norm, r_norm = _norm(p), _norm(r)
     usable = (c["trust"] > 0) & (p_norm > 0) & (r_norm > 0)
     coefficient = c.get("trust_coefficient", 1)
     return jnp.where(
@@ -495,17 +477,14 @@ def _step(
     leaves: Any,
     slots: Any,
     grads: Any,
-    row: Any,
+    scalars: Mapping[str, Any],
     alive: Any,
-    trust: Any = None,
     *,
-    uses: Uses,
     group: frozenset[str],
 ) -> tuple[list[Any], dict[str, list[Any]]]:
-    """Update every array of one member; ``trust`` holds its ratios where they are known."""
+    """Update every array of one member."""
     import jax.numpy as jnp
 
-    scalars = unstack(row, uses)
     names = _state_names(group)
     new_leaves, new_slots = [], {name: list(slot) for name, slot in slots.items()}
     for index, (param, grad) in enumerate(zip(leaves, grads, strict=True)):
@@ -518,7 +497,7 @@ def _step(
         r, decay = u, c["weight_decay"]
         if "trust" in group:
             r = u + c["trust"] * decay * p
-            r = r * (_ratio(p, r, c) if trust is None else trust[index].astype(dtype))
+            r = r * _ratio(p, r, c)
             decay = (1 - c["trust"]) * decay
         rate = c["learning_rate"]
         moved = p - rate * (r + decay * p)
@@ -556,45 +535,3 @@ def _third(
         gain = c["w_r"] if "w_r" in group else 0
         terms.append((gain + (c["w_z"] * rate if "w_z" in group else 0)) * r)
     return sum(terms[1:], start=terms[0])
-
-
-def _ratios_side_by_side(size: int, axes: Any, args: Any, uses: Uses) -> list[Any]:
-    """Return every member's trust ratio of each array, [K] each."""
-    import jax
-    import jax.numpy as jnp
-
-    group = uses.groups[-1]
-
-    def ratios(leaves: Any, slots: Any, grads: Any, row: Any, alive: Any) -> list[Any]:
-        result = []
-        for index, (param, grad) in enumerate(zip(leaves, grads, strict=True)):
-            dtype = _accumulator_dtype(param.dtype)
-            c = _scalars_as(unstack(row, uses), dtype)
-            p, g = param.astype(dtype), grad.astype(dtype)
-            state = {name: slots[name][index] for name in _state_names(group)}
-            u, _ = _direction(g, _moments(g, state, c, group), state, c, group)
-            result.append(_ratio(p, u + c["trust"] * c["weight_decay"] * p, c).astype(jnp.float32))
-        return result
-
-    def all_members(*args: Any) -> list[Any]:
-        return jax.vmap(ratios, in_axes=axes, axis_size=size)(*args)
-
-    def one_by_one(*args: Any) -> list[Any]:
-        rows = args[3] if axes[3] == 0 else jnp.broadcast_to(args[3], (size, *args[3].shape))
-
-        def body(carry: Any) -> Any:
-            waiting, result = carry
-            index = jnp.argmax(waiting)
-            own = ratios(*jax.tree.map(lambda a, axis: a if axis is None else a[index], args, axes))
-            return waiting.at[index].set(False), [
-                total.at[index].set(ratio) for total, ratio in zip(result, own, strict=True)
-            ]
-
-        waiting = unstack(rows, uses)["trust"] > 0
-        ones = [jnp.ones(size, jnp.float32) for _ in args[0]]
-        return jax.lax.while_loop(lambda carry: carry[0].any(), body, (waiting, ones))[1]
-
-    if len(uses.groups) == 1:
-        return all_members(*args)
-    # On CPU a reduction is several passes, and few members of a mixed cohort need it.
-    return jax.lax.platform_dependent(*args, cpu=one_by_one, default=all_members)

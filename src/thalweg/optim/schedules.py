@@ -301,6 +301,11 @@ def factors(
     Raises:
         OptionError: a kind is not a schedule.
         SpaceError: a hyperparameter is outside its range or a course has no step.
+
+    Example:
+        >>> factors(["linear", "constant"], {"warmup": [0.0, 0.5]}, 0, 5, 4).T
+        array([[1.        , 0.75      , 0.5       , 0.25      , 0.        ],
+               [0.33333333, 0.66666667, 1.        , 1.        , 1.        ]])
     """
     kinds = list(kinds)
     filled = hyperparameters(kinds, hp)

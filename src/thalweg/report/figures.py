@@ -109,10 +109,7 @@ def learning_curves(view: View) -> Figure | None:
         f"{_span(rows)}", _span(rows), view.unit, x_log=max(xs) / min(xs) > 12,
     )  # fmt: skip
     plot.axes(8, 6)
-    # One path for all faint curves: an element apiece would make the page slow.
-    faint = "".join(plot.path(*_thinned(row, "validation", 24)) for row in rest)
-    if faint:
-        plot.raw(f'<path class="curve faint" d="{faint}"/>')
+    plot.lines((_thinned(row, "validation", 24) for row in rest), "curve faint")
     for place, row in reversed(list(enumerate(top))):
         x, y = _thinned(row, "validation", MAX_POINTS)
         plot.line(x, y, "curve first" if place == 0 else "curve good", trial_title(view, row))
@@ -120,7 +117,7 @@ def learning_curves(view: View) -> Figure | None:
         "Learning curves",
         f"{plain(view.metric).capitalize()} on the validation rows as training went on. The best "
         f"trial of the search is drawn strongest, the next {max(len(top) - 1, 0)} in colour, "
-        f"{len(rest)} others in grey; values off the scale lie on its edge.",
+        f"{len(rest)} others in grey.",
         plot.svg(),
     )
 
@@ -397,6 +394,7 @@ def parallel_coordinates(view: View) -> Figure | None:
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
         f"{''.join(parts)}</svg>"
     )
+    svg = f'<div class="scroll">{svg}</div>'
     return Figure(
         "All settings together",
         f"One line a configuration; the best {len(best)} in colour. Where the coloured lines run "

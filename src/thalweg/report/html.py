@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.evidence.answer import SUPPORTED, TIE, Answer
-from thalweg.evidence.leaderboard import leaderboard
+from thalweg.evidence.ranking import leaderboard
 from thalweg.evidence.view import View, number, plain, short
 from thalweg.report.figures import FIGURES, interval_glyph
 from thalweg.report.page import SCRIPT, STYLE
@@ -99,7 +99,7 @@ def render_report(
         ("reproduce", "How to reproduce it", _reproduce(view)),
     ]
     sections = [section for section in sections if section[2]]
-    links = "".join(f'<a href="#{key}">{escape(title)}</a>' for key, title, _ in sections)
+    links = " ".join(f'<a href="#{key}">{escape(title)}</a>' for key, title, _ in sections)
     body = "".join(
         f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">'
         f"{escape(title)}</h2>{content}</section>"
@@ -117,6 +117,8 @@ def render_report(
 
 
 def _figure(title: str, caption: str, body: str) -> str:
+    if body.startswith("<svg"):
+        body = f'<div class="scroll">{body}</div>'
     return (
         f"<figure><h3>{escape(title)}</h3><figcaption>{escape(caption)}</figcaption>{body}</figure>"
     )

@@ -5,12 +5,12 @@ STYLE = """
 --paper:#fcfcfa;--card:#fff;--ink:#1c2024;--soft:#555d66;--line:#dfe2e0;--grid:#eceeec;
 --accent:#0b5f8a;--accent-soft:#4f93b5;--second:#b3541e;--faint:#b4bab8;--bad:#b3261e;
 --basin:#0b5f8a1c;--yes:#1d6b41;--yes-bg:#e3f2e8;--tie:#35577d;--tie-bg:#e6edf6;--no:#7a5200;
---no-bg:#faf0d9}
+--no-bg:#faf0d9;--dots:.5}
 @media (prefers-color-scheme:dark){:root{
 --paper:#14171a;--card:#1b1f23;--ink:#e6e8ea;--soft:#a3abb3;--line:#33393f;--grid:#262b30;
 --accent:#6cbbe6;--accent-soft:#4684a6;--second:#e79b65;--faint:#555d64;--bad:#f08a80;
 --basin:#6cbbe626;--yes:#86d3a5;--yes-bg:#173424;--tie:#a5c5ea;--tie-bg:#1d2c3f;--no:#ecc56f;
---no-bg:#372b12}}
+--no-bg:#372b12;--dots:.8}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;scroll-behavior:smooth}
 body{margin:0;background:var(--paper);color:var(--ink);
@@ -64,7 +64,7 @@ svg{display:block;width:100%;height:auto;overflow:visible}
 .curve.faint{stroke:var(--faint);stroke-width:.7;opacity:.42}
 .curve.good{stroke:var(--accent-soft);opacity:.85}.curve.good:hover{stroke-width:3;opacity:1}
 .curve.first{stroke:var(--accent);stroke-width:2.4}.curve.second{stroke:var(--second);stroke-width:2}
-.dots{fill:none;stroke-linecap:round;stroke-width:4.4;stroke:var(--accent-soft);opacity:.5}
+.dots{fill:none;stroke-linecap:round;stroke-width:4.4;stroke:var(--accent-soft);opacity:var(--dots)}
 .point{fill:var(--accent-soft);fill-opacity:.7}.point:hover{fill-opacity:1;stroke:var(--ink)}
 .point.first{fill:var(--accent);fill-opacity:1}.point.soft{fill-opacity:.55}
 .point.plain{fill:var(--soft)}.failed{stroke:var(--bad);stroke-width:1.3;fill:none}
@@ -80,7 +80,7 @@ stroke-dasharray:4 3;fill:none}
 background:var(--card);color:var(--ink);width:min(320px,100%)}
 .tools button{font:inherit;padding:5px 12px;border:1px solid var(--line);border-radius:6px;
 background:var(--card);color:var(--accent);cursor:pointer}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto}figure .scroll>svg{min-width:400px}
 table{border-collapse:collapse;font-size:13.5px;width:100%}
 th,td{text-align:left;padding:5px 14px 5px 0;border-bottom:1px solid var(--grid);
 vertical-align:baseline}

@@ -34,7 +34,7 @@ def leaderboard_table(
         summary: the run's summary.
         n: Configs shown.
     """
-    header, rows, baselines = _leaderboard_cells(records, summary, n)
+    header, rows, baselines = leaderboard_cells(records, summary, n)
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for place, name in enumerate(header):
         table.add_column(
@@ -56,7 +56,7 @@ def leaderboard_lines(
     records: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], n: int = 10
 ) -> list[str]:
     """The leaderboard as aligned plain lines, for output that is piped."""
-    header, rows, baselines = _leaderboard_cells(records, summary, n)
+    header, rows, baselines = leaderboard_cells(records, summary, n)
     cells = [header, *rows, *baselines]
     widths = [max(len(row[place]) for row in cells) for place in range(len(header))]
     return [
@@ -68,10 +68,11 @@ def leaderboard_lines(
     ]
 
 
-def _leaderboard_cells(
+def leaderboard_cells(
     records: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], n: int
 ) -> tuple[list[str], list[list[str]], list[list[str]]]:
-    from thalweg.evidence.leaderboard import leaderboard
+    """The leaderboard as text: header, Configs, baselines; arguments as of the table."""
+    from thalweg.evidence.ranking import leaderboard
     from thalweg.evidence.view import View, number, plain, short
 
     view = View(records, summary)

@@ -319,11 +319,7 @@ class Engine:
     ) -> _Compiled:
         """Return the program of a structure, compiled at the first request."""
         network = self.network(structure)
-        num_slots = (
-            3
-            if self.features.external
-            else sum(getattr(self.features.uses, name) for name in ("m", "v", "w"))
-        )
+        num_slots = 3 if self.features.external else len(self.features.uses.state)
         plan = make_plan(
             network,
             batch_size=self.batch_size(structure),
@@ -442,8 +438,7 @@ def _initial(
                 ).astype(np.float32)
                 for name, v in params.items()
             }
-            for slot in ("m", "v", "w")
-            if getattr(features.uses, slot)
+            for slot in features.uses.state
         }
     carry = Carry(
         params=params,
@@ -797,7 +792,7 @@ class Cohort:
             scalars = np.zeros(
                 (length, len(configs), len(rules.columns(features.uses))), np.float32
             )
-            scalars[..., 0] = schedule * rates
+            scalars[..., features.columns.index("learning_rate")] = schedule * rates
         extra = []
         if features.mixup:
             alpha = np.array([c.get_or_default("mixup") for c in configs])

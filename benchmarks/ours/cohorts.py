@@ -1,0 +1,53 @@
+"""Training arrays with Thalweg's engine, timed like the peers' loops: no search, no report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from protocol import clock
+
+from thalweg.models import InputShape
+from thalweg.space import Config
+from thalweg.task import Task
+from thalweg.train.cohort import Cohort, Engine, TrainingData, features_of
+
+WARM_UP_SEED = 1_000_003  # one that no repetition has: nothing it leaves in memory can be reused
+
+
+def train(
+    x: np.ndarray,
+    y: np.ndarray,
+    task: Task,
+    configs: Sequence[Config],
+    seed: int,
+    steps: int,
+    *,
+    judge: int = 100,
+) -> tuple[float, float, Cohort]:
+    """Train a cohort for ``steps`` steps, once to compile everything and once for the clock.
+
+    The first ``judge`` training rows are scored at the end, within the time. All members share
+    one seed.
+
+    Returns:
+        Seconds of the work, seconds of what came before it once, and the trained cohort.
+    """
+    lap = clock()
+    judged = {"numeric": x[:judge]}, y[:judge]
+    engine = Engine(
+        TrainingData({"numeric": x}, y, *judged),
+        task,
+        InputShape(x.shape[1]),
+        features_of(configs, task),
+    )
+
+    def fresh(seed: int) -> Cohort:
+        return engine.cohort(configs, [seed] * len(configs), steps, steps)
+
+    fresh(WARM_UP_SEED).advance(steps)
+    compile_seconds = lap()
+    cohort = fresh(seed)
+    lap()
+    cohort.advance(steps)
+    return lap(), compile_seconds, cohort

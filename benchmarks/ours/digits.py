@@ -1,0 +1,67 @@
+"""The digits search in Thalweg: random search over the shared space, on the shared split."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import digits_space as shared
+import numpy as np
+from protocol import clock, play, result
+
+from thalweg.models import InputShape
+from thalweg.space import Choice, Float, Space, Switch
+from thalweg.study.budget import Budget, Clock
+from thalweg.study.loop import Settings, Study
+from thalweg.task import Task
+from thalweg.train.cohort import TrainingData
+
+
+def space() -> Space:
+    """Return the shared space in Thalweg's words."""
+    decay = Float(*shared.WEIGHT_DECAY, log=True)
+    return Space(
+        model="mlp",
+        depth=shared.DEPTH,
+        width=Choice(shared.WIDTHS),
+        activation="relu",
+        batch_size=shared.BATCH_SIZE,
+        optimizer=Choice(shared.OPTIMIZERS),
+        learning_rate=Float(*shared.LEARNING_RATE, log=True),
+        # What torch.optim calls weight_decay is decoupled for AdamW only, an L2 penalty elsewhere.
+        weight_decay=Switch("optimizer", {"adamw": decay}, Choice([0.0])),
+        l2=Switch("optimizer", {"adamw": Choice([0.0])}, decay),
+        dropout=Float(*shared.DROPOUT),
+    )
+
+
+def run(args: Namespace, halving: bool) -> dict[str, object]:
+    lap = clock()
+    x, y, x_validation, y_validation = shared.split(args.seed)
+    trials, epochs = (6, 2) if args.tiny else (shared.TRIALS, shared.EPOCHS)
+    budget = Budget(trials=trials)
+    study = Study(
+        TrainingData(
+            {"numeric": x}, y.astype(np.int32),
+            {"numeric": x_validation}, y_validation.astype(np.int32),
+        ),
+        Task("multiclass", ("digit",), classes=tuple(range(10))),
+        InputShape(x.shape[1]),
+        Settings(
+            space=space(), budget=budget, epochs=float(epochs), halving=halving,
+            num_finalists=1, num_replicates=0, seed=args.seed,
+        ),
+        Clock(budget),
+    )  # fmt: skip
+    outcome = study.run()
+    return result(
+        lap(),
+        outcome.best.score,
+        "best validation accuracy",
+        packages=["thalweg", "jax"],
+        compile_seconds=outcome.compile_seconds,
+        note="Thalweg's compile time is summed over programs that compile side by side",
+    )
+
+
+if __name__ == "__main__":
+    play({"halving": lambda args: run(args, True), "all": lambda args: run(args, False)})

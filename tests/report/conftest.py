@@ -1,0 +1,6 @@
+"""The report is tested on the same made-up runs as the answers."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "evidence"))
