@@ -33,8 +33,8 @@ class Contestant:
         script: Its file, relative to ``benchmarks/``.
         form: The ``--form`` it is called with.
         side: ``peers`` run in the peers' Python, ``ours`` in the one that runs the benchmark.
-        cache: ``fresh`` gives every run an empty compilation cache; ``kept`` fills one with a run
-            that isn't counted and keeps it; None leaves caches as they are by default.
+        cache: ``fresh`` gives every run an empty ``THALWEG_CACHE``; ``kept`` fills one with a run
+            that isn't counted and keeps it; None leaves caches as they are.
     """
 
     name: str
@@ -103,8 +103,8 @@ def call(contestant: Contestant, setting: Setting, seed: int, cache: str | None 
     paths = [str(HERE), str(HERE.parent / "src"), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     if cache is not None:
-        environment["XDG_CACHE_HOME"] = cache
-        environment["JAX_COMPILATION_CACHE_DIR"] = str(Path(cache) / "jax")
+        environment["THALWEG_CACHE"] = cache
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # would be used instead
     answer: dict | None = None
     with tempfile.TemporaryFile("w+") as errors:
         start = time.perf_counter()

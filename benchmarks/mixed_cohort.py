@@ -40,15 +40,14 @@ def step(params, opt_state, learning_rate, x, y):
 
 @partial(jax.jit, donate_argnums=(0, 1))
 def train(params, opt_state, learning_rate, x, y, order):
-    """Train all members for ``order.shape[0]`` steps; return their state and last losses [K]."""
+    """Train all members for ``order.shape[0]`` steps; return their state and losses [T, K]."""
     cohort_step = jax.vmap(step, in_axes=(0, 0, 0, None, None))
 
     def body(carry, rows):
-        params, opt_state, _ = carry
-        return cohort_step(params, opt_state, learning_rate, x[rows], y[rows]), None
+        params, opt_state, losses = cohort_step(*carry, learning_rate, x[rows], y[rows])
+        return (params, opt_state), losses
 
-    start = (params, opt_state, jnp.zeros(learning_rate.shape))
-    return jax.lax.scan(body, start, order)[0]
+    return jax.lax.scan(body, (params, opt_state), order)
 
 
 def run(args: Namespace, widths: tuple[int, ...], steps: int, options: dict[str, str]):
@@ -79,11 +78,11 @@ def run(args: Namespace, widths: tuple[int, ...], steps: int, options: dict[str,
     compile_seconds = lap()
     state = fresh()
     lap()
-    _, _, losses = jax.block_until_ready(compiled(*state, learning_rate, x, y, order))
+    _, losses = jax.block_until_ready(compiled(*state, learning_rate, x, y, order))
     return result(
         lap(),
         float(losses.mean()),
-        "training loss, mean of members",
+        "training loss, mean of members and steps",
         packages=["jax", "optax"],
         compile_seconds=compile_seconds,
         members=MEMBERS,

@@ -26,6 +26,7 @@ def mixed(widths: str) -> Task:
                 "vmap of optax.adam, XLA's defaults", "mixed_cohort.py", f"{widths}-default"
             ),
             ours("Thalweg, all rules mixed", "mixed", widths),
+            ours("Thalweg, all Adam", "mixed", f"{widths}-adam"),
         ],
         reference="peers",
     )

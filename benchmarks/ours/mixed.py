@@ -44,7 +44,7 @@ def run(
     return result(
         seconds,
         float(np.nanmean(losses)),
-        "training loss, mean of members",
+        "training loss, mean of members and steps",
         packages=["thalweg", "jax"],
         compile_seconds=compile_seconds,
         members=MEMBERS,

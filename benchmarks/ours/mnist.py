@@ -16,11 +16,7 @@ from thalweg.train.cohort import network_outputs
 
 def run(args: Namespace, members: int) -> dict[str, object]:
     data = mnist(args.data, rows=640 if args.tiny else None)
-    rates = (
-        MNIST_LEARNING_RATE * np.geomspace(0.5, 2, members)
-        if members > 1
-        else [MNIST_LEARNING_RATE]
-    )
+    spread = np.geomspace(0.5, 2, members) if members > 1 else np.ones(1)
     configs = [
         Config(
             depth=1,
@@ -28,9 +24,9 @@ def run(args: Namespace, members: int) -> dict[str, object]:
             activation="relu",
             batch_size=MNIST_BATCH,
             optimizer="adam",
-            learning_rate=float(rate),
+            learning_rate=float(MNIST_LEARNING_RATE * factor),
         )
-        for rate in rates
+        for factor in spread
     ]
     task = Task("multiclass", ("digit",), classes=tuple(range(10)))
     steps = len(data.x) // MNIST_BATCH

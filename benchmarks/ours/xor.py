@@ -15,9 +15,7 @@ from thalweg.task import Task
 
 def run(args: Namespace, members: int) -> dict[str, object]:
     x, y = xor()
-    rates = (
-        XOR_LEARNING_RATE * np.geomspace(0.5, 2, members) if members > 1 else [XOR_LEARNING_RATE]
-    )
+    spread = np.geomspace(0.5, 2, members) if members > 1 else np.ones(1)
     configs = [
         Config(
             depth=1,
@@ -25,9 +23,9 @@ def run(args: Namespace, members: int) -> dict[str, object]:
             activation="sigmoid",
             batch_size=1,
             optimizer="adam",
-            learning_rate=float(rate),
+            learning_rate=float(XOR_LEARNING_RATE * factor),
         )
-        for rate in rates
+        for factor in spread
     ]
     task = Task("binary", ("y",), classes=(0, 1), metric="log_loss")
     steps = 40 if args.tiny else 4 * XOR_EPOCHS

@@ -8,7 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from thalweg.optim.clipping import clip, clip_by_global_norm, clip_by_value, global_norm
+from thalweg.optim import clipping
+
+clip = jax.jit(clipping.clip)
+clip_by_global_norm = jax.jit(clipping.clip_by_global_norm)
+clip_by_value = jax.jit(clipping.clip_by_value)
+global_norm = jax.jit(clipping.global_norm)
 
 
 def gradients(scale: float = 1.0, dtype=np.float32):
@@ -27,7 +32,7 @@ def assert_same(ours, theirs, **tolerance):
 def test_global_norm_equals_optax_and_torch(max_norm):
     torch = pytest.importorskip("torch")
     grads = gradients()
-    ours = jax.jit(clip_by_global_norm)(grads, max_norm)
+    ours = clip_by_global_norm(grads, max_norm)
     transform = optax.clip_by_global_norm(max_norm)
     assert_same(ours, transform.update(grads, transform.init(grads))[0], rtol=2e-6)
     np.testing.assert_allclose(global_norm(grads), optax.tree.norm(grads), rtol=1e-6)
@@ -43,7 +48,7 @@ def test_global_norm_equals_optax_and_torch(max_norm):
 def test_value_equals_optax_and_torch(max_value):
     torch = pytest.importorskip("torch")
     grads = gradients()
-    ours = jax.jit(clip_by_value)(grads, max_value)
+    ours = clip_by_value(grads, max_value)
     transform = optax.clip(max_value)
     assert_same(ours, transform.update(grads, transform.init(grads))[0], rtol=0)
     leaf = torch.zeros(7, 5)
@@ -54,7 +59,7 @@ def test_value_equals_optax_and_torch(max_value):
 
 def test_infinity_and_none_switch_off_bit_for_bit():
     grads = gradients()
-    assert_same(jax.jit(clip)(grads, jnp.inf, jnp.inf), grads, rtol=0)
+    assert_same(clip(grads, jnp.inf, jnp.inf), grads, rtol=0)
     assert_same(clip(grads), grads, rtol=0)
     assert_same(clip_by_global_norm(grads, 1e6), grads, rtol=0)
 

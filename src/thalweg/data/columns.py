@@ -428,28 +428,41 @@ def _infer_flag(series: pl.Series) -> Column:
 def _infer_text(
     series: pl.Series, rows: np.ndarray | None, num_source_rows: int, identifiers: bool
 ) -> Column:
+    import polars as pl
+
     name = series.name
-    texts = read_texts(series)
-    present = texts.drop_nulls()
-    missing = texts.null_count()
-    examples = _examples(texts)
-    if present.is_empty():
+    # Each different text is looked at once: columns of names have few.
+    counts = series.value_counts()
+    table = (
+        pl.DataFrame([read_texts(counts[name]).alias("text"), counts["count"].cast(pl.Int64)])
+        .group_by("text")
+        .agg(pl.col("count").sum())
+        .sort(["count", "text"], descending=[True, False])
+    )
+    known = table.filter(pl.col("text").is_not_null())
+    present = known["text"]
+    times = known["count"]
+    num_present = int(times.sum())
+    missing = series.len() - num_present
+    distinct = present.len()
+    examples = tuple(_short(text) for text in present.head(3).to_list())
+    if not num_present:
         return Column(name, "constant", "no values", missing, 0, examples)
-    distinct = present.n_unique()
     if distinct == 1 and not missing:
         return Column(name, "constant", "the same in every row", 0, 1, examples)
-    if distinct <= 2:
-        lowered = set(present.str.to_lowercase().unique().to_list())
+    if distinct <= 4:
+        lowered = set(present.str.to_lowercase().to_list())
         if any(lowered == set(pair) for pair in _PAIRS):
             return Column(name, "yes_no", "/".join(sorted(lowered)), missing, distinct, examples)
-    values, bad, style = read_numbers(texts)
-    share = 1 - len(bad) / present.len() if len(bad) else 1.0
+    numbers, bad, style = read_numbers(present)
+    num_bad = int(times.filter(numbers.is_null()).sum())
+    share = 1 - num_bad / num_present
     if share >= _MOSTLY:
-        low, high = values.min(), values.max()
+        values = read_numbers(series, style)[0]
         column = _infer_number(
             values,
-            low,
-            high,
+            values.min(),
+            values.max(),
             values.null_count(),
             rows,
             num_source_rows,
@@ -458,37 +471,37 @@ def _infer_text(
             style,
         )
         if bad and column.kind == "number":
-            shown = ", ".join(repr(text) for text in sorted(set(bad))[:3])
-            reason = f"numbers; {len(bad)} value(s) such as {shown} count as missing"
-            return Column(name, "number", reason, column.missing, None, examples, format=style)
+            shown = ", ".join(repr(text) for text in sorted(bad)[:3])
+            reason = f"numbers; {num_bad} value(s) such as {shown} count as missing"
+            return replace(column, reason=reason)
         return column
-    parsed, date_format = read_datetimes(texts)
+    _, date_format = read_datetimes(present)
     if date_format is not None:
+        unread = read_datetimes(series, date_format)[0].null_count()
         reason = f"dates as {date_format}"
-        return Column(
-            name, "datetime", reason, parsed.null_count(), None, examples, format=date_format
-        )
-    ratio = distinct / present.len()
-    words = float(present.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
-    letters = float(present.str.len_chars().mean() or 0)  # type: ignore[arg-type]
+        return Column(name, "datetime", reason, unread, None, examples, format=date_format)
+    ratio = distinct / num_present
+
+    def mean(lengths: pl.Series) -> float:
+        return int((lengths.cast(pl.Int64) * times).sum()) / num_present
+
+    words, letters = mean(present.str.count_matches(r"\S+")), mean(present.str.len_chars())
     if identifiers and _ID_NAME.match(name):
         return Column(name, "identifier", "an identifier by its name", missing, distinct, examples)
-    if ratio == 1 and present.len() >= 3 and words < 2 and letters <= 64:
-        return Column(
-            name, "identifier", "every row has its own value", missing, distinct, examples
-        )
-    if present.len() >= 20 and (
+    if ratio == 1 and num_present >= 3 and words < 2 and letters <= 64:
+        reason = "every row has its own value"
+        return Column(name, "identifier", reason, missing, distinct, examples)
+    if num_present >= 20 and (
         ratio > 0.9
-        or (ratio > 0.5 and distinct > 50 and missing < 0.05 * texts.len())
+        or (ratio > 0.5 and distinct > 50 and missing < 0.05 * series.len())
         or (words >= 4 and ratio > 0.3 and distinct > 50)
         or (letters > 50 and ratio > 0.3 and distinct > 20)
     ):
-        reason = f"free text, {distinct:,} different of {present.len():,}"
+        reason = f"free text, {distinct:,} different of {num_present:,}"
         return Column(name, "text", reason, missing, distinct, examples)
     if share >= 0.2 and distinct > 20:
-        sample = min(bad)
         reason = (
-            f"mixes {present.len() - len(bad):,} numbers with text such as {sample!r}; "
+            f"mixes {num_present - num_bad:,} numbers with text such as {min(bad)!r}; "
             f"{name}=number makes the text missing"
         )
         return Column(name, "category", reason, missing, distinct, examples)

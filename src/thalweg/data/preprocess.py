@@ -8,7 +8,7 @@ and never-seen values have their place, whatever the rows met later hold.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -40,6 +40,10 @@ SKEWNESS = 2.5
 EXCESS_KURTOSIS = 12.0
 _MIN_ROWS_FOR_QUANTILES = 100
 _MIN_DISTINCT_FOR_QUANTILES = 24
+_MIN_KNOTS = 10
+
+MIN_BLOCK = 16
+"""So many columns of one range are taken for measurements of the same thing."""
 
 MISSING_LEVEL = "(missing)"
 
@@ -217,16 +221,14 @@ class CategoryEncoder:
         """Return codes int32 [N]."""
         import polars as pl
 
-        texts = read_texts(series).fill_null(MISSING_LEVEL)
-        if not self.levels:
-            return np.zeros(texts.len(), np.int32)
-        codes = texts.replace_strict(
-            list(self.levels),
-            np.arange(1, len(self.levels) + 1, dtype=np.int32),
-            default=0,
-            return_dtype=pl.Int32,
-        )
-        return codes.to_numpy()
+        if not self.levels or not series.len():
+            return np.zeros(series.len(), np.int32)
+        # Each different value is looked up once.
+        values = series.unique()
+        texts = read_texts(values).fill_null(MISSING_LEVEL)
+        known = np.arange(1, len(self.levels) + 1, dtype=np.int32)
+        codes = texts.replace_strict(list(self.levels), known, default=0, return_dtype=pl.Int32)
+        return series.replace_strict(values, codes, return_dtype=pl.Int32).to_numpy()
 
     def hot(self, codes: np.ndarray) -> np.ndarray:
         """Return codes as zeros and ones, float32 [N, levels (+ 1)]."""
@@ -295,6 +297,7 @@ class Preprocessor:
         encoders = tuple(
             _FITS[column.kind](frame[column.name], column, weight, notices) for column in used
         )
+        encoders = _common_scale(frame, encoders, notices)
         bent = [e.name for e in encoders if isinstance(e, NumberEncoder) and e.knots]
         if bent:
             notices.append(
@@ -430,6 +433,12 @@ def _columns_of(*columns: np.ndarray) -> np.ndarray:
 
 
 def _numbers(series: pl.Series, style: str) -> np.ndarray:
+    import polars as pl
+
+    if series.dtype.is_numeric():
+        values = series.cast(pl.Float64).to_numpy()
+        odd = ~np.isfinite(values)
+        return np.where(odd, np.nan, values) if odd.any() else values
     return read_numbers(series, style)[0].fill_null(float("nan")).to_numpy()
 
 
@@ -468,6 +477,38 @@ def _fit_number(
     if heavy and present.size >= _MIN_ROWS_FOR_QUANTILES:
         knots, scores = _normal_knots(present, mass)
     return NumberEncoder(column.name, center, scale, fill, indicator, knots, scores, column.format)
+
+
+def _common_scale(
+    frame: pl.DataFrame, encoders: tuple[Any, ...], notices: list[str]
+) -> tuple[Any, ...]:
+    """Give columns that measure the same thing, such as pixels, one scale.
+
+    Dividing each by its own deviation would blow up the pixels at the edge, which hardly vary.
+    Columns are taken for such a block where at least ``MIN_BLOCK`` of them begin at the same value
+    and most of them also end at the same value.
+    """
+    numbers = [e for e in encoders if isinstance(e, NumberEncoder) and not e.indicator]
+    if len(numbers) < MIN_BLOCK:
+        return encoders
+    ranges = {}
+    for encoder in numbers:
+        values = _numbers(frame[encoder.name], encoder.style)
+        ranges[encoder.name] = (float(values.min()), float(values.max()))
+    lows = [low for low, _ in ranges.values()]
+    low = max(set(lows), key=lows.count)
+    members = [name for name, (least, _) in ranges.items() if least == low]
+    high = max(ranges[name][1] for name in members)
+    if len(members) < MIN_BLOCK or sum(ranges[m][1] == high for m in members) < len(members) / 2:
+        return encoders
+    chosen = set(members)
+    scale = float(np.sqrt(np.mean([e.scale**2 for e in numbers if e.name in chosen])))
+    notices.append(
+        f"{len(members)} columns from {low:g} to {high:g} keep their common scale, like pixels"
+    )
+    return tuple(
+        replace(e, scale=scale, knots=(), scores=()) if e.name in chosen else e for e in encoders
+    )
 
 
 def _moments(values: np.ndarray, mass: np.ndarray | None) -> tuple[float, float, float, float]:
@@ -509,10 +550,12 @@ def _normal_knots(
     """
     from statistics import NormalDist
 
+    if np.unique(values).size < _MIN_DISTINCT_FOR_QUANTILES:
+        return (), ()
     levels = np.linspace(0, 1, NUM_KNOTS)
     found = _quantiles(values, mass, levels)
     knots, start, counts = np.unique(found, return_index=True, return_counts=True)
-    if knots.size < _MIN_DISTINCT_FOR_QUANTILES:
+    if knots.size < _MIN_KNOTS:
         return (), ()
     rank = levels[start] + (counts - 1) / 2 / (NUM_KNOTS - 1)
     # The ends get the score of the most extreme of so many draws rather than infinity.
@@ -567,20 +610,23 @@ def _fit_category(
 ) -> CategoryEncoder:
     import polars as pl
 
-    texts = read_texts(series).fill_null(MISSING_LEVEL).alias("level")
-    table = texts.to_frame().with_columns(
-        pl.Series("weight", np.ones(texts.len()) if weight is None else weight)
+    mass = pl.Series("weight", np.ones(series.len()) if weight is None else weight)
+    raw = (
+        pl.DataFrame([series.alias("level"), mass])
+        .group_by("level")
+        .agg(pl.len().alias("rows"), pl.col("weight").sum())
     )
     counts = (
-        table.group_by("level")
-        .agg(pl.len().alias("rows"), pl.col("weight").sum().round(9))
+        raw.with_columns(read_texts(raw["level"]).fill_null(MISSING_LEVEL).alias("level"))
+        .group_by("level")
+        .agg(pl.col("rows").sum(), pl.col("weight").sum().round(6))
         .sort(["weight", "level"], descending=[True, False])
     )
-    num_rows = texts.len()
+    num_rows = series.len()
     # Fewer rows than this teach a network nothing about a level.
     fewest = min(max(round(0.001 * num_rows), 5), 50) if num_rows >= 50 else 1
     frequent = counts.filter(pl.col("rows") >= fewest)
-    if frequent.height < 2:
+    if frequent.is_empty():
         frequent = counts.head(ONE_HOT_LEVELS)
     frequent = frequent.head(MAX_LEVELS)
     levels = tuple(frequent["level"].to_list())

@@ -735,7 +735,11 @@ def _from_foreign(source: Any) -> pl.DataFrame | None:
     """Convert a pandas, Arrow or other frame through Narwhals; None if it is no frame."""
     import narwhals as nw
 
-    wrapped = nw.from_native(source, pass_through=True, allow_series=True)
+    try:
+        wrapped = nw.from_native(source, pass_through=True, allow_series=True)
+    except nw.exceptions.DuplicateError:
+        _require_different([str(name) for name in source.columns])
+        raise
     if isinstance(wrapped, nw.LazyFrame):
         wrapped = wrapped.collect()
     if isinstance(wrapped, nw.Series):
@@ -743,16 +747,9 @@ def _from_foreign(source: Any) -> pl.DataFrame | None:
     if not isinstance(wrapped, nw.DataFrame):
         return None
     names = [str(name) for name in wrapped.columns]
-    twice = (
-        [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []
-    )
-    if twice:
-        raise DataError(
-            f"column names must differ; the frame has {twice[0]!r} more than once: rename one"
-        )
+    _require_different(names)
     columns: list[pl.Series] = []
-    for original, name in zip(wrapped.columns, names, strict=True):
-        series = wrapped[original]
+    for series, name in zip(wrapped.iter_columns(), names, strict=True):
         try:
             columns.append(series.to_polars().alias(name))
         except Exception:
@@ -761,6 +758,15 @@ def _from_foreign(source: Any) -> pl.DataFrame | None:
     import polars as pl
 
     return pl.DataFrame(columns)
+
+
+def _require_different(names: Sequence[str]) -> None:
+    if len(set(names)) == len(names):
+        return
+    twice = next(name for index, name in enumerate(names) if name in names[:index])
+    raise DataError(
+        f"column names must differ; the frame has {twice!r} more than once: rename one of them"
+    )
 
 
 def _from_mapping(source: Mapping[Any, Any]) -> pl.DataFrame:

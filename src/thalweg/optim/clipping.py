@@ -91,8 +91,8 @@ def clip(tree: Any, max_norm: Any = None, max_value: Any = None) -> Any:
         The clipped gradients, of the same structure and dtypes.
 
     Example:
-        >>> clip({"w": jnp.array([3.0, 4.0])}, max_norm=1.0)["w"].round(2).tolist()
-        [0.6000000238418579, 0.800000011920929]
+        >>> clip({"w": jnp.array([3.0, -4.0])}, max_value=2.0)["w"].tolist()
+        [2.0, -2.0]
     """
     if max_value is not None:
         tree = clip_by_value(tree, max_value)

@@ -483,6 +483,7 @@ def _step(
     group: frozenset[str],
 ) -> tuple[list[Any], dict[str, list[Any]]]:
     """Update every array of one member."""
+    import jax
     import jax.numpy as jnp
 
     names = _state_names(group)
@@ -494,11 +495,14 @@ def _step(
         state = {name: slots[name][index] for name in names}
         new = _moments(g, state, c, group)
         u, x = _direction(g, new, state, c, group)
-        r, decay = u, c["weight_decay"]
+        decay = c["weight_decay"]
         if "trust" in group:
-            r = u + c["trust"] * decay * p
-            r = r * _ratio(p, r, c)
+            u = u + c["trust"] * decay * p
             decay = (1 - c["trust"]) * decay
+        if "trust" in group or "w" in names:
+            # Several passes read the direction: without the barrier each computes it again.
+            u = jax.lax.optimization_barrier(u)
+        r = u * _ratio(p, u, c) if "trust" in group else u
         rate = c["learning_rate"]
         moved = p - rate * (r + decay * p)
         if "w" in names:

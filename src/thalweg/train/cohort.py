@@ -421,6 +421,7 @@ def _initial(
     }
     features = engine.features
     hyper = constants_of(configs, engine.task, features, engine.class_share)
+    packed = member.packing.pack(params)
     if features.external is not None:
         external = features.external
         rate = {"learning_rate": np.array([c.get_or_default("learning_rate") for c in configs])}
@@ -436,16 +437,16 @@ def _initial(
                     start.get(slot, np.zeros(num, np.float32)).reshape(num, *[1] * (v.ndim - 1)),
                     v.shape,
                 ).astype(np.float32)
-                for name, v in params.items()
+                for name, v in packed.items()
             }
             for slot in features.uses.state
         }
     carry = Carry(
-        params=params,
+        params=packed,
         opt=opt,
         state=state,
-        ema={n: v.copy() for n, v in params.items()} if features.ema else {},
-        best=({n: v.copy() for n, v in params.items()}, {n: v.copy() for n, v in state.items()}),
+        ema={n: v.copy() for n, v in packed.items()} if features.ema else {},
+        best=({n: v.copy() for n, v in packed.items()}, {n: v.copy() for n, v in state.items()}),
         best_score=np.full(num, -np.inf, np.float32),
         loss_sum=np.zeros(num, np.float32),
         alive=np.ones(num, bool),
@@ -675,7 +676,8 @@ class Cohort:
                 host = _host_rows(np.array([slot]), self.plan)
                 carry = block.carry
                 tree = carry.best if best else (self._latest(carry), carry.state)
-                return jax.tree.map(lambda a, host=host: host(a)[0], tree)
+                params, state = jax.tree.map(lambda a, host=host: host(a)[0], tree)
+                return self.member.packing.unpack(params), state
         raise KeyError(f"member {member} has left the cohort")
 
     def _latest(self, carry: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from thalweg.optim.external import External
 from thalweg.optim.losses import metric_outputs, mixed_loss, weighted_mean
 from thalweg.optim.metrics import METRICS
 from thalweg.task import Task
+from thalweg.train.packing import Packing
 
 Tree = dict[str, Any]
 Units = tuple[tuple[float, ...], tuple[float, ...]]
@@ -105,8 +107,9 @@ class Rows(NamedTuple):
 class Carry(NamedTuple):
     """What one member carries from step to step.
 
-    ``best`` holds the weights and state at the best evaluation so far, ``ema`` the averaged
-    weights (empty without the feature), ``loss_sum`` the batch losses since the last evaluation.
+    ``params``, the slots of ``opt``, ``ema`` and ``best`` are packed (see ``packing.py``). ``best``
+    holds the weights and state at the best evaluation so far, ``ema`` the averaged weights (empty
+    without the feature), ``loss_sum`` the batch losses since the last evaluation.
     """
 
     params: Tree
@@ -149,23 +152,10 @@ class Member:
     units: Units | None
     num_validation: int
 
-    def init(self, params: Tree, state: Tree, initial: Mapping[str, Array], hyper: Tree) -> Carry:
-        """Return the carry of a member that starts at ``params``."""
-        features = self.features
-        if features.external is not None:
-            opt = features.external.init(params, hyper)
-        else:
-            opt = rules.init_state(params, features.uses, initial)
-        return Carry(
-            params=params,
-            opt=opt,
-            state=state,
-            ema=params if features.ema else {},
-            best=(params, state),
-            best_score=jnp.float32(-jnp.inf),
-            loss_sum=jnp.float32(0.0),
-            alive=jnp.bool_(True),
-        )
+    @cached_property
+    def packing(self) -> Packing:
+        """How the parameters are kept between steps."""
+        return Packing(tuple((n, spec.shape) for n, spec in self.network.params().items()))
 
     # ------------------------------------------------------------------------------------- loss
 
@@ -218,7 +208,7 @@ class Member:
     ) -> tuple[Array, Tree, Tree]:
         """Return loss, clipped gradients (penalties included) and the new state."""
         features = self.features
-        params = carry.params
+        params = self.packing.unpack(carry.params)
         (value, (state, _)), grads = jax.value_and_grad(self.loss, has_aux=True)(
             params, carry.state, rows, hyper, scalars, key
         )
@@ -264,9 +254,7 @@ class Member:
             params, opt = self._external_step(carry, grads, value, rows, hyper, scalars, key)
             params, opt = freeze(alive, (params, opt), (carry.params, carry.opt))
         else:
-            params, opt = rules.update(
-                carry.params, grads, carry.opt, scalars, features.uses, alive
-            )
+            params, opt = self._table_step(carry, grads, scalars, alive)
         ema = carry.ema
         if features.ema:
             decay = scalars["ema"]
@@ -279,6 +267,19 @@ class Member:
             loss_sum=carry.loss_sum + value,
             alive=alive,
         )
+
+    def _table_step(
+        self, carry: Carry, grads: Tree, scalars: Tree, alive: Array
+    ) -> tuple[Tree, Tree]:
+        """Apply the rule table: to packed arrays, or to each array where its norm matters."""
+        uses, packing = self.features.uses, self.packing
+        if "trust" not in uses.union:
+            packed = packing.pack(grads)
+            return rules.update(carry.params, packed, carry.opt, scalars, uses, alive)
+        opt = {slot: packing.unpack(values) for slot, values in carry.opt.items()}
+        params = packing.unpack(carry.params)
+        params, opt = rules.update(params, grads, opt, scalars, uses, alive)
+        return packing.pack(params), {slot: packing.pack(v) for slot, v in opt.items()}
 
     def _external_step(
         self,
@@ -297,15 +298,19 @@ class Member:
             return self.loss(params, carry.state, rows, hyper, scalars, key)[0]
 
         own = {**hyper, "learning_rate": scalars["learning_rate"]}
-        updates, opt = external.update(grads, carry.opt, carry.params, own, value, value_fn)
-        return jax.tree.map(jnp.add, carry.params, updates), opt
+        params = self.packing.unpack(carry.params)
+        updates, opt = external.update(grads, carry.opt, params, own, value, value_fn)
+        return self.packing.pack(jax.tree.map(jnp.add, params, updates)), opt
 
     # --------------------------------------------------------------------------------- evaluate
 
     def weights(self, carry: Carry, hyper: Tree) -> Tree:
-        """Return the weights that predict: averaged ones where the member averages."""
+        """Return the (packed) weights that predict: averaged ones where the member averages."""
         if self.features.external is not None:
-            return self.features.external.evaluation_params(carry.opt, carry.params, hyper)
+            params = self.packing.unpack(carry.params)
+            return self.packing.pack(
+                self.features.external.evaluation_params(carry.opt, params, hyper)
+            )
         return carry.ema if self.features.ema else carry.params
 
     def predict(self, params: Tree, state: Tree, fields: Mapping[str, Array]) -> Array:
@@ -320,7 +325,7 @@ class Member:
         The best weights so far are kept; the running loss starts anew.
         """
         params = self.weights(carry, hyper)
-        raw = self.predict(params, carry.state, rows.fields)
+        raw = self.predict(self.packing.unpack(params), carry.state, rows.fields)
         outputs = metric_outputs(
             self.task.kind, self.features.losses, self._loss_weights(hyper), raw, units=self.units
         )
