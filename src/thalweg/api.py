@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import thalweg
-from thalweg.data import Dataset, load
+from thalweg.data import Dataset, concatenate, load
 from thalweg.errors import OptionError, unknown_option
 from thalweg.evidence.answer import Answer
 from thalweg.space import Config, Space
@@ -23,7 +23,8 @@ from thalweg.study.model import Model
 from thalweg.study.rundir import RunDirectory, json_ready
 
 if TYPE_CHECKING:
-    from thalweg.study.loop import Listener, Outcome
+    from thalweg.study.loop import Listener, Outcome, Settings
+    from thalweg.train.cohort import TrainingData
 
 __all__ = ["Study", "load", "train", "tune"]
 
@@ -164,73 +165,41 @@ def tune(
     """
     limits = clock.budget if clock is not None else Budget.of(budget, trials)
     clock = clock or Clock(limits)
-    for name, value in (("finalists", finalists), ("seeds", seeds)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise OptionError(f"{name} must be a whole number from 0; got {value!r}")
-    if epochs is not None and not 0 < epochs < 1e6:
-        raise OptionError(f"epochs must be above 0; got {epochs!r}")
-    dataset = data if isinstance(data, Dataset) else load(data, target, metric=metric, seed=seed)
-    if metric is not None and dataset.task.metric != metric:
-        dataset = dataset.with_task(dataset.task.with_choice(metric=metric))
-    losses = (loss,) if isinstance(loss, str) else tuple(loss or ())
-    if losses:
-        dataset = dataset.with_task(dataset.task.with_choice(loss=losses[0]))
+    dataset, settings = _prepare(
+        data,
+        target,
+        limits,
+        model=model,
+        space=space,
+        first=first,
+        loss=loss,
+        metric=metric,
+        epochs=epochs,
+        search=search,
+        halving=halving,
+        finalists=finalists,
+        seeds=seeds,
+        refit=refit,
+        seed=seed,
+    )
     task = dataset.task
+    directory = RunDirectory.create(run, dataset.name) if run is not None or write else None
 
     from thalweg.study.baselines import BaselineRun
 
-    directory = RunDirectory.create(run, dataset.name) if run is not None or write else None
     yardsticks = (
         BaselineRun(task, dataset.train.fields, dataset.raw_target(dataset.train))
         if baselines
         else None
     )
 
-    from thalweg.models import FAMILIES, InputShape
-    from thalweg.study import spaces
-    from thalweg.study.loop import Settings
+    from thalweg.models import InputShape
     from thalweg.study.loop import Study as Loop
-    from thalweg.train.cohort import TrainingData
 
-    families = (model,) if isinstance(model, str) else tuple(model)
-    for name in families:
-        if name not in FAMILIES:
-            raise unknown_option("model", name, FAMILIES)
-    num_rows = len(dataset.train.target)
-    if space is None:
-        searched = spaces.default_space(
-            task, num_rows, models=families, losses=losses, max_structures=_structures(limits)
-        )
-        first = first or (spaces.default_config(task, num_rows),)
-    elif isinstance(space, Space):
-        searched = space
-    elif isinstance(space, str | Path):
-        searched = Space.load(space)
-    else:
-        searched = Space.from_dict(space)
-    settings = Settings(
-        space=searched,
-        budget=limits,
-        epochs=float(epochs or spaces.default_epochs(num_rows)),
-        search=search,
-        halving=halving,
-        num_finalists=finalists,
-        num_replicates=seeds,
-        seed=seed,
-        first=tuple(first),
-    )
     inputs = InputShape.from_dict(dataset.input_shape)
-    arrays = TrainingData(
-        fields=dataset.train.fields,
-        target=dataset.train.target,
-        validation_fields=dataset.validation.fields,
-        validation_target=dataset.validation.target,
-        weight=dataset.train.weight,
-        units=dataset.units,
-    )
     with _interrupts() as interrupted:
         loop = Loop(
-            arrays,
+            _arrays(dataset, dataset.train),
             task,
             inputs,
             settings,
@@ -240,6 +209,14 @@ def tune(
             save=directory.write_trials if directory else lambda trials: None,
         )
         outcome = loop.run()
+    if refit and not interrupted():
+        from thalweg.study.refit import refit as train_again
+
+        rows = concatenate([dataset.train, dataset.validation])
+        epochs = outcome.plan.get("epochs", settings.epochs)
+        outcome.weights = train_again(
+            _arrays(dataset, rows), task, inputs, outcome.replicates, epochs
+        )
     members = outcome.weights if ensemble else _best_alone(outcome)
     best_model = Model(
         encoder=dataset.encoder,
@@ -249,7 +226,7 @@ def tune(
         config=outcome.best.config,
     )
     summary = _summary(
-        dataset, outcome, best_model, searched, settings, clock, yardsticks, directory, command
+        dataset, outcome, best_model, settings, clock, yardsticks, directory, command
     )
     best_model.about = {
         key: summary[key] for key in ("name", "metric", "validation", "test", "versions", "seed")
@@ -269,6 +246,175 @@ def tune(
     return study
 
 
+def _prepare(
+    data: Any,
+    target: str | Sequence[str] | None,
+    limits: Budget,
+    *,
+    model: str | Sequence[str] = "mlp",
+    space: Space | dict[str, Any] | str | Path | None = None,
+    first: Sequence[Config] = (),
+    loss: str | Sequence[str] | None = None,
+    metric: str | None = None,
+    epochs: float | None = None,
+    search: str = "sobol",
+    halving: bool = True,
+    finalists: int = 3,
+    seeds: int = 3,
+    refit: bool = False,
+    seed: int = 0,
+) -> tuple[Dataset, Settings]:
+    """Check the options of ``tune`` and return the data set and how the study will be run."""
+    from thalweg.models import FAMILIES
+    from thalweg.search import SEARCHERS
+    from thalweg.study import spaces
+    from thalweg.study.loop import Settings
+
+    for name, value in (("finalists", finalists), ("seeds", seeds), ("seed", seed)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise OptionError(f"{name} must be a whole number from 0; got {value!r}")
+    if epochs is not None and not 0 < epochs < 1e6:
+        raise OptionError(f"epochs must be above 0; got {epochs!r}")
+    if search not in SEARCHERS:
+        raise unknown_option("search", search, SEARCHERS)
+    families = (model,) if isinstance(model, str) else tuple(model)
+    for name in families:
+        if name not in FAMILIES:
+            raise unknown_option("model", name, FAMILIES)
+    dataset = data if isinstance(data, Dataset) else load(data, target, metric=metric, seed=seed)
+    losses = (loss,) if isinstance(loss, str) else tuple(loss or ())
+    if metric is not None or losses:
+        chosen = dataset.task.with_choice(metric=metric, loss=losses[0] if losses else None)
+        dataset = dataset.with_task(chosen)
+    num_rows = len(dataset.train.target)
+    if space is None:
+        searched = spaces.default_space(
+            dataset.task,
+            num_rows,
+            models=families,
+            losses=losses,
+            max_structures=_structures(limits),
+        )
+        if "mlp" in families and not losses:
+            first = first or (spaces.default_config(dataset.task, num_rows),)
+    elif isinstance(space, Space):
+        searched = space
+    elif isinstance(space, str | Path):
+        searched = Space.load(space)
+    else:
+        searched = Space.from_dict(space)
+    settings = Settings(
+        space=searched,
+        budget=limits,
+        epochs=float(epochs or spaces.default_epochs(num_rows)),
+        search=search,
+        halving=halving,
+        num_finalists=finalists,
+        num_replicates=seeds,
+        seed=seed,
+        first=tuple(first),
+        refit=refit,
+    )
+    return dataset, settings
+
+
+def _arrays(dataset: Dataset, train: Any) -> TrainingData:
+    """Return what an engine trains on; ``train`` are the rows to learn from."""
+    from thalweg.train.cohort import TrainingData
+
+    return TrainingData(
+        fields=train.fields,
+        target=train.target,
+        validation_fields=dataset.validation.fields,
+        validation_target=dataset.validation.target,
+        weight=train.weight,
+        units=dataset.units,
+    )
+
+
+def dry_run(data: Any, target: Any = None, *, clock: Clock, **options: Any) -> dict[str, Any]:
+    """Say what ``tune`` would do with these options, in how many seconds, with how much memory.
+
+    Nothing is compiled or trained: the seconds are an estimate from the networks' sizes, which the
+    study itself replaces by a measurement.
+    """
+    from thalweg.models import InputShape, build, count_params
+    from thalweg.optim.external import EXTERNAL
+    from thalweg.search import make_searcher
+    from thalweg.study.loop import DEFAULT_TRIALS
+    from thalweg.train import backend
+    from thalweg.train.plan import estimated_step_seconds
+
+    dataset, settings = _prepare(data, target, clock.budget, **options)
+    _, sample = make_searcher(settings.search, settings.space, settings.seed).ask(256)
+    inputs = InputShape.from_dict(dataset.input_shape)
+    num_rows = len(dataset.train.target)
+    structures = {c.structure(tuple(EXTERNAL)): c for c in [*settings.first, *sample]}
+    seconds, largest, lines = [], 0, []
+    for structure in structures:
+        network = build(structure, inputs, dataset.task.num_outputs)
+        full = structure.batch_size == "full"
+        batch = num_rows if full else min(int(structure.batch_size), num_rows)
+        step = estimated_step_seconds(network, batch, "cpu") / backend.num_workers()
+        seconds.append(step * settings.epochs * num_rows / batch)
+        largest = max(largest, count_params(network))
+        lines.append(
+            f"{structure.name}: {count_params(network):,} parameters, about "
+            f"{seconds[-1]:.3g} s a full training"
+        )
+    mean = float(np.mean(seconds))
+    compile_seconds = 1.5 * len(structures) / backend.num_workers()
+    budget = clock.budget
+    data_bytes = sum(a.nbytes for part in dataset.parts.values() for a in part.fields.values())
+    if budget.seconds is not None:
+        trials, total = None, budget.seconds
+        what = f"for {budget.seconds:g} s, about {budget.seconds / mean:.0f} full trainings' worth"
+    else:
+        trials = budget.trials or DEFAULT_TRIALS
+        # Halving by three over three rungs trains about a third as long as training all.
+        total = 3.0 + compile_seconds + trials * mean * (0.4 if settings.halving else 1.0)
+        what = f"{trials} trials of up to {settings.epochs:g} epochs in about {total:.0f} s"
+    members = min(trials or 1024, 1024)
+    needed = data_bytes + members * largest * 4 * 8
+    lines.insert(0, f"would train {what} on {backend.device_name()}")
+    lines.append(
+        f"compiles {len(structures)} programs in about {compile_seconds:.0f} s; needs about "
+        f"{needed / 2**20:.0f} MiB of {backend.available_bytes() / 2**20:.0f} MiB that may be used"
+    )
+    return {
+        "lines": lines,
+        "structures": len(structures),
+        "trials": trials,
+        "epochs": settings.epochs,
+        "estimated_seconds": round(total, 1),
+        "estimated_bytes": int(needed),
+        "space": settings.space.to_dict(),
+    }
+
+
+def info() -> dict[str, Any]:
+    """Return versions, devices, caches, and whether compiled programs compute correctly here."""
+    import os
+    import platform
+
+    import jax
+
+    from thalweg.train import backend
+    from thalweg.train.guard import check_compiler
+
+    backend.setup()
+    return {
+        "versions": versions(),
+        "device": backend.device_name(),
+        "devices": [str(device) for device in jax.devices()],
+        "workers": backend.num_workers(),
+        "memory": f"{backend.available_bytes() / 2**30:.1f} GiB may be used",
+        "cache": str(jax.config.jax_compilation_cache_dir),
+        "platform": f"{platform.platform()}, {os.cpu_count()} processors",
+        "compiler": check_compiler(),
+    }
+
+
 def _structures(limits: Budget) -> int:
     """Return how many distinct programs are worth compiling within a budget."""
     if limits.seconds is not None:
@@ -285,8 +431,7 @@ def _summary(
     dataset: Dataset,
     outcome: Outcome,
     model: Model,
-    space: Space,
-    settings: Any,
+    settings: Settings,
     clock: Clock,
     yardsticks: Any,
     directory: RunDirectory | None,
@@ -337,7 +482,8 @@ def _summary(
         "predictions": _predictions(task, test_outputs, test_target),
         "baselines": baselines,
         "trials": dict(Counter(trial.status for trial in outcome.trials)),
-        "space": space.to_dict(),
+        "space": settings.space.to_dict(),
+        "refit": settings.refit,
         "plan": {**outcome.plan, "stopped": outcome.stopped},
         "seconds": {
             "total": round(clock.elapsed(), 3),
@@ -357,7 +503,7 @@ def _summary(
 
 
 def _predictions(task: Any, outputs: np.ndarray, target: np.ndarray) -> dict[str, Any]:
-    """Return what the report draws of the test rows: a confusion matrix or true against predicted."""
+    """Return what the report draws of the test rows: confusion, or true against predicted."""
     if task.kind == "regression":
         chosen = np.linspace(0, len(target) - 1, min(len(target), 2000)).astype(int)
         return {
@@ -423,7 +569,7 @@ def train(
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Any]:
-    """Turn the first Ctrl-C into a question that the study asks; a second one interrupts at once."""
+    """Turn the first Ctrl-C into a question that the study asks; a second one stops at once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set

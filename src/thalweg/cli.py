@@ -25,8 +25,8 @@ app = typer.Typer(
 Source = Annotated[
     str,
     typer.Argument(
-        help="A file (CSV, TSV, Parquet, JSON lines, Arrow; plain or compressed), a glob, a URL, or "
-        "a built-in set: digits, breast_cancer, wine, iris, diabetes.",
+        help="A file (CSV, TSV, Parquet, JSON lines, Arrow; plain or compressed), a glob, a URL "
+        "or a built-in set: digits, breast_cancer, wine, iris, diabetes.",
         show_default=False,
     ),
 ]

@@ -70,6 +70,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
             folded[match]
             for match in difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)
         ]
+    if not close and len(name) > 1:
+        close = [option for option in names if option.lower().startswith(name.lower())]
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -270,8 +270,8 @@ def _check_bounds(low: float, high: float, log: bool, step: float | None) -> Non
         raise SpaceError(f"low <= high must hold; got low={low}, high={high}: swap them")
     if log and low <= 0:
         raise SpaceError(f"a log scale needs low > 0; got low={low}: raise it, or leave log out")
-    if step is not None and step <= 0:
-        raise SpaceError(f"step must be positive; got step={step}")
+    if step is not None and not (_is_number(step) and math.isfinite(step) and step > 0):
+        raise SpaceError(f"step must be a positive number; got step={step!r}")
 
 
 # ----------------------------------------------------------------------------- hyperparameters
@@ -461,6 +461,8 @@ HYPERPARAMETERS |= _owned(
         "plateau_rtol": "reduce_on_plateau: relative improvement that counts",
         "plateau_atol": "reduce_on_plateau: absolute improvement that counts",
         "rho": "SAM: radius of the neighbourhood",
+        "b3": "Adan: decay of the squared average; AdEMAMix: decay of the slow average",
+        "alpha": "AdEMAMix: weight of the slow average",
     }
 )
 
@@ -717,7 +719,10 @@ class Space(Mapping[str, Domain]):
     @classmethod
     def from_dict(cls, record: Mapping[str, Value]) -> Space:
         """Build a Space from the form of a TOML file (see ``load``)."""
-        return cls({name: _domain_from(name, value) for name, value in record.items()})
+        domains: dict[str, Any] = {}
+        for name, value in record.items():
+            domains[name] = _domain_from(name, value, domains)
+        return cls(domains)
 
     @classmethod
     def load(cls, path: str | Path) -> Space:
@@ -738,9 +743,11 @@ class Space(Mapping[str, Domain]):
             raise SpaceError(f"the space file {path} cannot be read: {error.strerror}") from None
         except (ValueError, UnicodeDecodeError) as error:
             raise SpaceError(f"the space file {path} is not valid: {error}") from None
+        if isinstance(record, dict):
+            record = record.get("space", record)
         if not isinstance(record, dict):
             raise SpaceError(f"the space file {path} must hold a table of hyperparameters")
-        return cls.from_dict(record.get("space", record))
+        return cls.from_dict(record)
 
 
 def _is_fixed(domain: Domain) -> bool:
@@ -764,7 +771,7 @@ def _extremes(leaf: Float | Int | Choice) -> tuple[Value, ...]:
 _DOMAIN_KEYS = {"low", "high", "log", "step", "choices", "when", "on", "cases", "default", "value"}
 
 
-def _domain_from(name: str, value: Value) -> Any:
+def _domain_from(name: str, value: Value, before: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
         return Choice(value)
     if not isinstance(value, Mapping):
@@ -781,10 +788,18 @@ def _domain_from(name: str, value: Value) -> Any:
             raise SpaceError(
                 f"{name} has cases but not the hyperparameter they depend on: add 'on'"
             )
-        default = value.get("default")
+        default, on = value.get("default"), value["on"]
+        if not isinstance(value["cases"], Mapping):
+            raise SpaceError(
+                f"cases of {name} must be a table from values of {on} to domains; "
+                f"got {value['cases']!r}"
+            )
         return Switch(
-            value["on"],
-            {key: _leaf_from(name, leaf) for key, leaf in value["cases"].items()},
+            on,
+            {
+                _case(key, before.get(on)): _leaf_from(name, leaf)
+                for key, leaf in value["cases"].items()
+            },
             None if default is None else _leaf_from(name, default),
         )
     if "when" in value:
@@ -798,6 +813,18 @@ def _domain_from(name: str, value: Value) -> Any:
         leaf = _leaf_from(name, {k: v for k, v in value.items() if k != "when"})
         return Switch(on, dict.fromkeys(values if isinstance(values, list) else [values], leaf))
     return _leaf_from(name, value)
+
+
+def _case(key: str, domain: Any) -> Value:
+    """Return the value that a case stands for: the keys of a TOML table are always text."""
+    for leaf in _leaves(domain) if isinstance(domain, Float | Int | Choice | Switch) else []:
+        options = leaf.options if isinstance(leaf, Choice) else ()
+        if isinstance(leaf, Int):
+            options = range(leaf.low, leaf.high + 1, leaf.step)
+        for option in options:
+            if str(option) == key:
+                return option
+    return key
 
 
 def _leaf_from(name: str, value: Value) -> Float | Int | Choice:
@@ -817,7 +844,9 @@ def _leaf_from(name: str, value: Value) -> Float | Int | Choice:
         known = HYPERPARAMETERS.get(name)
         whole = all(isinstance(v, int) for v in (low, high, step if step is not None else 1))
         if whole and known is not None and known.structural:
-            return Int(low, high, log=log, step=step or 1)
-        return Float(float(low), float(high), log=log, step=step)
+            return Int(low, high, log=log, step=1 if step is None else step)
+        if _is_number(low) and _is_number(high):
+            low, high = float(low), float(high)
+        return Float(low, high, log=log, step=step)
     except SpaceError as error:
         raise SpaceError(f"{name}: {error}") from None

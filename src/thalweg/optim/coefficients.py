@@ -11,10 +11,10 @@ rule in use needs it), the elementwise update of :mod:`thalweg.optim.rules` is
     x  = max(x_w·w, x_v·v' − x_m·m'²)
     n  = n_g·g + n_m·m'
     k  = k_0 + k_w·w
-    u  = n·clip(k/(√(k·(x + e_in)) + sign·|n| + e_out), low, high)
+    u  = n·k/clip(√(k·(x + e_in)) + sign·|n| + e_out, d_low, d_high)
     r  = trust·(u + λ·p)                      trust = 1 and λ = 0 except LAMB and LARS
-    w' = w_x·x + w_a·w + w_u·u² + (w_r + w_z·η)·r
-    p' = p − η·(r + weight_decay·p) − (p_w + p_z·η)·w
+    w' = w_x·max(w, x_v·v') + w_a·w + w_u·u² + γ·r              γ = w_r + w_z·η
+    p' = p − (η − κ·γ)·r − η·weight_decay·p − κ·w'               κ = p_w + p_z·η
 
 Everything with an index is a coefficient, η is ``learning_rate``. A row gives its coefficients as
 functions of the step ``t`` (counted from 1) and of its hyperparameters; those that it leaves out are
@@ -72,8 +72,8 @@ NEUTRAL: dict[str, float] = {
     "e_in": 0.0,
     "sign": 0.0,
     "e_out": 0.0,
-    "low": 0.0,
-    "high": HUGE,
+    "d_low": 0.0,
+    "d_high": HUGE,
     "trust": 0.0,
     "trust_coefficient": 1.0,
     "trust_eps": 0.0,
@@ -197,7 +197,7 @@ def _rmsprop(
             row |= {"m_a": b2, "m_b": 1 - b2, "x_m": 1.0}
         if momentum:
             mu = hp["momentum"]
-            row |= {"w_a": mu} | ({"w_r": 1.0, "p_z": mu} if torch else {"w_z": 1.0, "p_w": mu})
+            row |= {"w_a": mu} | ({"w_r": 1.0, "p_z": 1.0} if torch else {"w_z": 1.0, "p_w": 1.0})
         return row
 
     return coefficients
@@ -301,14 +301,13 @@ def _adabound(t: Array, hp: Hyperparameters) -> Coefficients:
     scaled by the schedule, as in the authors' code.
     """
     c1, root2 = _corrections(t, hp)
-    # What is clipped here is 1/(√v' + ε): the bounds are divided by everything in front of it.
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        final = hp["final_lr"] / hp["learning_rate"] * c1 / root2
-        bounds = {
-            "low": final * (1 - 1 / (hp["gamma"] * t + 1)),
-            "high": final * (1 + 1 / (hp["gamma"] * t)),
-        }
-    bounds = {name: np.minimum(np.nan_to_num(value), HUGE) for name, value in bounds.items()}
+    # What is clipped here is √v' + ε, between what the bounds leave of the factor in front of it.
+    rate = hp["learning_rate"]
+    unit = rate / hp["final_lr"] * root2 / c1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low = unit / (1 + 1 / (hp["gamma"] * t))
+        high = np.where(rate > 0, unit / (1 - 1 / (hp["gamma"] * t + 1)), HUGE)
+    bounds = {"d_low": low, "d_high": high}
     return _averages(hp) | bounds | {"n_m": root2 / c1, "e_out": hp["eps"]}
 
 
@@ -326,7 +325,7 @@ def _lars(t: Array, hp: Hyperparameters) -> Coefficients:
     """``r = g + λ·p``; ``w' = μ·w + η·κ·‖p‖/(‖r‖ + ε)·r`` for each array; ``p' = p − w'``."""
     mu = hp["momentum"]
     trust = {"trust": 1.0, "trust_coefficient": hp["trust_coefficient"], "trust_eps": hp["eps"]}
-    return trust | {"n_g": 1.0, "e_out": 1.0, "w_a": mu, "w_z": 1.0, "p_w": mu}
+    return trust | {"n_g": 1.0, "e_out": 1.0, "w_a": mu, "w_z": 1.0, "p_w": 1.0}
 
 
 def _accumulator(hp: Hyperparameters) -> dict[str, Array]:

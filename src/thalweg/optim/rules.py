@@ -51,6 +51,7 @@ _READS_W = frozenset({"x_w", "k_w", "w_a", "p_w", "p_z"})
 # What a hyperparameter must satisfy: lowest (allowed) and highest (not allowed).
 _RANGES: dict[str, tuple[float, float]] = {
     **{"momentum": (0.0, 1.0), "b1": (0.0, 1.0), "b2": (0.0, 1.0), "gamma": (TINY, 1.0)},
+    "final_lr": (TINY, np.inf),
     **{"threshold": (4.0, np.inf)},
 }
 # Lion's numerator is recovered from the new average, which holds the old one b2 times.
@@ -364,13 +365,6 @@ def update(
     }
 
 
-def _larger(a: Any, b: Any) -> Any:
-    """Return the larger; NaN where b is NaN. Cheaper than ``jnp.maximum`` on CPU."""
-    import jax.numpy as jnp
-
-    return jnp.where(a > b, a, b)
-
-
 def _scalars_as(scalars: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
     return {name: value.astype(dtype) for name, value in scalars.items()}
 
@@ -396,7 +390,7 @@ def _moments(
         average = c["v_a"] * v + gain if "v_a" in group else gain
         if "v_0" in group:
             average = average + c["v_0"]
-        new["v"] = _larger(c["v_max"] * v, average) if "v_max" in group else average
+        new["v"] = jnp.maximum(c["v_max"] * v, average) if "v_max" in group else average
     return new
 
 
@@ -406,8 +400,8 @@ def _direction(
     state: Mapping[str, Any],
     c: Mapping[str, Any],
     group: frozenset[str],
-) -> tuple[Any, Any]:
-    """Return ``u``, and ``x`` where there is one."""
+) -> Any:
+    """Return ``u`` of one array."""
     import jax.numpy as jnp
 
     n = None
@@ -417,7 +411,7 @@ def _direction(
         n = c["n_m"] * new["m"] if n is None else n + c["n_m"] * new["m"]
     x = new.get("v")
     if x is None and "sign" not in group:
-        return n, None
+        return n
 
     d = c["e_out"] if "e_out" in group else None
     k = c["k_0"] + c["k_w"] * state["w"] if "k_w" in group else None
@@ -427,37 +421,35 @@ def _direction(
         if "x_m" in group:
             x = x - c["x_m"] * new["m"] * new["m"]
             # Rounding can leave a variance just below zero, whose root would be NaN.
-            x = jnp.where(x < 0, 0, x)
+            x = jnp.maximum(x, 0)
         if "x_w" in group:
-            x = _larger(c["x_w"] * state["w"], x)
+            x = jnp.maximum(c["x_w"] * state["w"], x)
         inside = x + c["e_in"] if "e_in" in group else x
         root = jnp.sqrt(inside if k is None else k * inside)
         d = root if d is None else root + d
     if "sign" in group:
         d = d + c["sign"] * jnp.abs(n)
-    if "low" not in group:
-        return (n if k is None else n * k) / d, x
-    q = (1 if k is None else k) / d
-    q = jnp.where(q > c["high"], c["high"], jnp.where(q < c["low"], c["low"], q))
-    return n * q, x
+    if "d_low" in group:
+        d = jnp.minimum(jnp.maximum(d, c["d_low"]), c["d_high"])
+    return (n if k is None else n * k) / d
 
 
 def _norm(x: Any) -> Any:
-    """Return the Euclidean norm of an array, by columns first.
+    """Return the Euclidean norm of an array, in blocks of 32 rows first.
 
-    XLA's CPU compiler turns a sum over everything into several passes over an array of squares; a
-    sum down the columns is one pass without it. The barrier keeps it from joining the two sums.
+    XLA's CPU compiler turns a longer sum into several passes over an array of squares; sums down
+    short columns are one pass without it. The barrier keeps the two sums from being joined.
     """
     import jax
     import jax.numpy as jnp
 
-    width = x.shape[-1] if x.ndim > 1 else 64
-    whole = x.size // width * width
-    flat = x.reshape(-1)
-    columns = jnp.sum(jnp.square(flat[:whole].reshape(-1, width)), axis=0)
-    total = jnp.sum(jax.lax.optimization_barrier(columns))
-    if whole < x.size:
-        total = total + jnp.sum(jnp.square(flat[whole:]))
+    width = x.shape[-1] if x.ndim > 1 else min(64, x.size)
+    blocks = x.size // (32 * width)
+    flat, whole = x.reshape(-1), blocks * 32 * width
+    total = jnp.sum(jnp.square(flat[whole:]))
+    if blocks:
+        columns = jnp.sum(jnp.square(flat[:whole].reshape(blocks, 32, width)), axis=1)
+        total = total + jnp.sum(jax.lax.optimization_barrier(columns))
     return jnp.sqrt(total)
 
 
@@ -494,7 +486,7 @@ def _step(
         p, g = param.astype(dtype), grad.astype(dtype)
         state = {name: slots[name][index] for name in names}
         new = _moments(g, state, c, group)
-        u, x = _direction(g, new, state, c, group)
+        u = _direction(g, new, state, c, group)
         decay = c["weight_decay"]
         if "trust" in group:
             u = u + c["trust"] * decay * p
@@ -504,13 +496,14 @@ def _step(
             u = jax.lax.optimization_barrier(u)
         r = u * _ratio(p, u, c) if "trust" in group else u
         rate = c["learning_rate"]
-        moved = p - rate * (r + decay * p)
         if "w" in names:
-            w = state["w"]
-            late = sum((factor for name, factor in _late(c, rate) if name in group), start=0.0)
-            if group & {"p_w", "p_z"}:
-                moved = moved - late * w
-            new["w"] = _third(w, x, u, r, rate, c, group)
+            new["w"] = _third(state["w"], new, u, r, rate, c, group)
+        if group & {"p_w", "p_z"}:
+            late = _sum(c, {"p_w": 1, "p_z": rate}, group)
+            step = rate - late * _sum(c, {"w_r": 1, "w_z": rate}, group)
+            moved = p - (step * r + rate * decay * p + late * new["w"])
+        else:
+            moved = p - rate * (r + decay * p)
         if alive is not None:
             moved = jnp.where(alive, moved, p)
             new = {name: jnp.where(alive, value, state[name]) for name, value in new.items()}
@@ -520,22 +513,32 @@ def _step(
     return new_leaves, new_slots
 
 
-def _late(c: Mapping[str, Any], rate: Any) -> list[tuple[str, Any]]:
-    return [("p_w", c.get("p_w")), ("p_z", c["p_z"] * rate if "p_z" in c else None)]
+def _sum(c: Mapping[str, Any], factors: Mapping[str, Any], group: frozenset[str]) -> Any:
+    """Return the sum of those coefficients that the group has, each times its factor."""
+    terms = [c[name] * factor for name, factor in factors.items() if name in group]
+    return sum(terms[1:], start=terms[0])
 
 
 def _third(
-    w: Any, x: Any, u: Any, r: Any, rate: Any, c: Mapping[str, Any], group: frozenset[str]
+    w: Any,
+    new: Mapping[str, Any],
+    u: Any,
+    r: Any,
+    rate: Any,
+    c: Mapping[str, Any],
+    group: frozenset[str],
 ) -> Any:
     """Return the new ``w`` of one array."""
+    import jax.numpy as jnp
+
     terms = []
     if "w_x" in group:
-        terms.append(c["w_x"] * x)
+        x = c["x_v"] * new["v"] if "x_v" in group else new["v"]
+        terms.append(c["w_x"] * jnp.maximum(w, x))
     if "w_a" in group:
         terms.append(c["w_a"] * w)
     if "w_u" in group:
-        terms.append(c["w_u"] * u * u)
+        terms.append(c["w_u"] * jnp.square(u))
     if group & {"w_r", "w_z"}:
-        gain = c["w_r"] if "w_r" in group else 0
-        terms.append((gain + (c["w_z"] * rate if "w_z" in group else 0)) * r)
+        terms.append(_sum(c, {"w_r": 1, "w_z": rate}, group) * r)
     return sum(terms[1:], start=terms[0])

@@ -13,6 +13,7 @@ import numpy as np
 
 from thalweg.task import Task
 
+LONGEST_WAIT_SECONDS = 60.0
 Outputs = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
@@ -130,18 +131,23 @@ class BaselineRun:
         self._thread.start()
 
     def _fit(self, task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> None:
+        from threadpoolctl import threadpool_limits
+
         for name, fit in BASELINES.items():
             start = time.perf_counter()
             try:
-                outputs = fit(task, fields, target)
+                # One thread: OpenMP threads that wait for each other on cores where networks train
+                # take a hundred times as long.
+                with threadpool_limits(1):
+                    outputs = fit(task, fields, target)
             except (ValueError, MemoryError, np.linalg.LinAlgError) as error:
                 self.failed.append(f"the baseline {name} could not be fitted: {error}")
                 continue
             self.fitted.append(Baseline(name, outputs, time.perf_counter() - start))
 
     def wait(self, seconds: float) -> list[Baseline]:
-        """Return the baselines fitted within so many more seconds."""
-        self._thread.join(max(0.0, min(seconds, 1e6)))
+        """Return the baselines fitted within so many more seconds, a minute at most."""
+        self._thread.join(max(0.0, min(seconds, LONGEST_WAIT_SECONDS)))
         if self._thread.is_alive():
             missing = [name for name in BASELINES if name not in {b.name for b in self.fitted}]
             self.failed.append(

@@ -84,6 +84,7 @@ class Settings:
         num_audit: members of each bracket that go on by chance.
         seed: seed of everything.
         first: Configs to try before the searcher's.
+        refit: whether time is kept for training the winner again on all rows.
     """
 
     space: Space
@@ -97,6 +98,7 @@ class Settings:
     num_audit: int = 1
     seed: int = 0
     first: tuple[Config, ...] = ()
+    refit: bool = False
 
 
 @dataclass
@@ -615,6 +617,10 @@ class Study:
         epochs = round(epochs, 1) if epochs < 10 else float(round(epochs))
         confirm = settings.num_finalists * settings.num_replicates * epochs * speed
         confirm = min(confirm, 0.35 * left)
+        if settings.refit:
+            # More rows than before, and one more program to compile.
+            self.reserve += 2.0 + 1.5 * settings.num_replicates * epochs * speed
+            left = max(self.clock.left() - self.reserve, 0.1)
         size = self._bracket_size((left - confirm) * EXPLORE_SHARE / speed, epochs)
         self.plan = {
             "epochs": epochs,
