@@ -113,7 +113,7 @@ def tune(
     search: str = "sobol",
     halving: bool = True,
     finalists: int = 3,
-    seeds: int = 3,
+    seeds: int = 5,
     ensemble: bool = True,
     baselines: bool = True,
     refit: bool = False,
@@ -141,7 +141,8 @@ def tune(
         search: ``"sobol"``, ``"random"`` or ``"grid"``.
         halving: whether losers are dropped early.
         finalists: how many configurations are trained again under fresh seeds.
-        seeds: how many fresh seeds.
+        seeds: how many fresh seeds. On fewer than 20,000 training and validation rows each trains
+            on all but one of as many folds of them, so that together they have seen every row.
         ensemble: whether the model averages the winner's seeds (True) or is the best one of them.
         baselines: whether to fit a constant, a linear model and boosted trees for comparison.
         refit: whether to train the winner again on training and validation rows.
@@ -207,6 +208,7 @@ def tune(
             listener,
             interrupted,
             save=directory.write_trials if directory else lambda trials: None,
+            folds=_folds(dataset, settings.num_replicates) if settings.num_finalists else (),
         )
         outcome = loop.run()
     if refit and not interrupted():
@@ -226,7 +228,7 @@ def tune(
         config=outcome.best.config,
     )
     summary = _summary(
-        dataset, outcome, best_model, settings, clock, yardsticks, directory, command
+        dataset, outcome, best_model, settings, clock, loop.folds, yardsticks, directory, command
     )
     best_model.about = {
         key: summary[key] for key in ("name", "metric", "validation", "test", "versions", "seed")
@@ -260,7 +262,7 @@ def _prepare(
     search: str = "sobol",
     halving: bool = True,
     finalists: int = 3,
-    seeds: int = 3,
+    seeds: int = 5,
     refit: bool = False,
     seed: int = 0,
 ) -> tuple[Dataset, Settings]:
@@ -330,6 +332,42 @@ def _arrays(dataset: Dataset, train: Any) -> TrainingData:
         weight=train.weight,
         units=dataset.units,
     )
+
+
+FOLDED_ROWS = 20_000
+SMALLEST_FOLD = 10
+
+
+def _folds(dataset: Dataset, num_folds: int) -> list[TrainingData]:
+    """Return the splits on which finalists are compared; none where the data is large.
+
+    The rows are those of training and validation. All splits have the same shapes (a few rows of
+    the larger folds sit out), so that they share one program. The encoder is the one fitted on the
+    training rows; no target enters it but the scale of a regression target.
+    """
+    from thalweg.data import fold_ids
+
+    rows = concatenate([dataset.train, dataset.validation])
+    num_rows = len(rows)
+    # Rows split by group, by time or by the user are not dealt anew.
+    random = dataset.split.startswith("at random")
+    if not random or num_folds < 2 or not SMALLEST_FOLD * num_folds <= num_rows <= FOLDED_ROWS:
+        return []
+    spread: dict[str, Any] = {}
+    if dataset.task.kind == "regression":
+        spread["values"] = rows.target[:, 0]
+    else:
+        spread["labels"] = rows.target.argmax(1) if rows.target.ndim == 2 else rows.target
+    ids = fold_ids(num_rows, num_folds, seed=dataset.seed, **spread)
+    arrays = _arrays(dataset, rows)
+    sizes = np.bincount(ids, minlength=num_folds)
+    num_train, num_held = num_rows - int(sizes.max()), int(sizes.min())
+    rng = np.random.default_rng([dataset.seed, 0xF01])
+    splits = []
+    for fold in range(num_folds):
+        train = rng.permutation(np.flatnonzero(ids != fold))[:num_train]
+        splits.append(arrays.split(np.sort(train), np.flatnonzero(ids == fold)[:num_held]))
+    return splits
 
 
 def dry_run(data: Any, target: Any = None, *, clock: Clock, **options: Any) -> dict[str, Any]:
@@ -433,6 +471,7 @@ def _summary(
     model: Model,
     settings: Settings,
     clock: Clock,
+    folds: Sequence[TrainingData],
     yardsticks: Any,
     directory: RunDirectory | None,
     command: str | None,
@@ -454,6 +493,7 @@ def _summary(
                 "seconds": round(baseline.seconds, 3),
             }
         )
+    validation, held_out = _validation_scores(dataset, outcome, model, folds)
     notices = [*dataset.notices, *outcome.notices, *(yardsticks.failed if yardsticks else [])]
     test_outputs = model.outputs(dataset.test.fields)
     test_target = dataset.raw_target(dataset.test)
@@ -477,7 +517,8 @@ def _summary(
         "best_config": outcome.best.config.to_dict(),
         "best_trial": outcome.best.id,
         "members": len(model.members),
-        "validation": scored(model.outputs, dataset.validation),
+        "validation": validation,
+        "validation_on": held_out,
         "test": score(task, test_outputs, test_target),
         "predictions": _predictions(task, test_outputs, test_target),
         "baselines": baselines,
@@ -500,6 +541,33 @@ def _summary(
         "notices": notices,
     }
     return json_ready(summary)
+
+
+def _validation_scores(
+    dataset: Dataset, outcome: Outcome, model: Model, folds: Sequence[TrainingData]
+) -> tuple[dict[str, float], str]:
+    """Score the winner on rows that it was not trained on, and say which.
+
+    With folds, every network is scored on its own fold and the scores are averaged; without, the
+    model is scored on the validation rows.
+    """
+    if not folds or any(trial.fold is None for trial in outcome.replicates):
+        return model.score(dataset.validation.fields, dataset.validation.target), "validation rows"
+    scores = []
+    for trial, weights in zip(outcome.replicates, outcome.fold_weights, strict=True):
+        assert trial.fold is not None
+        alone = Model(
+            encoder=dataset.encoder,
+            structure=weights.structure,
+            inputs=model.inputs,
+            members=[(weights.params, weights.state)],
+            config=trial.config,
+        )
+        held = folds[trial.fold]
+        scores.append(alone.score(held.validation_fields, held.validation_target))
+    names = [name for name in scores[0] if all(name in s for s in scores)]
+    mean = {name: float(np.mean([s[name] for s in scores])) for name in names}
+    return mean, f"mean over {len(scores)} held-out folds"
 
 
 def _predictions(task: Any, outputs: np.ndarray, target: np.ndarray) -> dict[str, Any]:

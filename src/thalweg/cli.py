@@ -79,7 +79,9 @@ def fit(
     ] = None,
     search: Annotated[str, typer.Option(help="sobol, random or grid.")] = "sobol",
     halving: Annotated[bool, typer.Option(help="Drop losers early.")] = True,
-    seeds: Annotated[int, typer.Option(help="Fresh seeds of each finalist.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="Fresh seeds of each finalist (folds where the data is small).")
+    ] = 5,
     validation: Annotated[str | None, typer.Option(help="Rows to choose on.")] = None,
     test: Annotated[str | None, typer.Option(help="Rows to score the winner on, once.")] = None,
     group: Annotated[

@@ -80,7 +80,8 @@ class Settings:
         halving: whether losers are dropped early.
         reduction_factor: the share that goes on at each rung is one in so many.
         num_finalists: Configs trained again under fresh seeds.
-        num_replicates: fresh seeds of each finalist.
+        num_replicates: fresh seeds of each finalist, each on a fold of its own where there are
+            folds.
         num_audit: members of each bracket that go on by chance.
         seed: seed of everything.
         first: Configs to try before the searcher's.
@@ -94,7 +95,7 @@ class Settings:
     halving: bool = True
     reduction_factor: int = 3
     num_finalists: int = 3
-    num_replicates: int = 3
+    num_replicates: int = 5
     num_audit: int = 1
     seed: int = 0
     first: tuple[Config, ...] = ()
@@ -118,7 +119,8 @@ class Outcome:
         trials: every trial.
         best: the trial that won (with replicates, the best of the winner's).
         replicates: trials of the winner under fresh seeds, or just ``best``.
-        weights: trained weights of ``replicates``.
+        weights: trained weights of ``replicates``, or what they were trained to again.
+        fold_weights: those that never saw their own fold.
         compile_seconds: time spent compiling, summed over programs.
         train_seconds: time from the first step to the last.
         stopped: why the study ended.
@@ -130,6 +132,7 @@ class Outcome:
     best: Trial
     replicates: list[Trial]
     weights: list[Weights]
+    fold_weights: list[Weights]
     compile_seconds: float
     train_seconds: float
     stopped: str
@@ -149,6 +152,8 @@ class Study:
         listener: told of progress.
         interrupted: asked between evaluations; True ends the study with what it has.
         save: called with all trials after each rung.
+        folds: where the data is small: as many splits of the training and validation rows as there
+            are replicates, for the finalists; all of the same shapes.
     """
 
     def __init__(
@@ -161,7 +166,10 @@ class Study:
         listener: Listener | None = None,
         interrupted: Callable[[], bool] = lambda: False,
         save: Callable[[list[Trial]], None] = lambda trials: None,
+        folds: Sequence[TrainingData] = (),
     ) -> None:
+        self.folds = list(folds)
+        self.fold_engines: dict[tuple[str | None, int], Engine] = {}
         self.data, self.task, self.inputs, self.settings = data, task, inputs, settings
         self.clock, self.listener = clock, listener or Silent()
         self.interrupted, self.save = interrupted, save
@@ -197,32 +205,53 @@ class Study:
             self.engines[external] = Engine(self.data, self.task, self.inputs, features)
         return self.engines[external]
 
-    def _cohorts(
-        self, configs: Sequence[Config], seeds: Sequence[int], epochs: float
-    ) -> list[tuple[list[int], Cohort]]:
-        """Group Configs by structure and compile what is not compiled yet, side by side."""
-        structural = tuple(EXTERNAL)
-        groups: dict[Structure, list[int]] = {}
-        for i, config in enumerate(configs):
-            groups.setdefault(config.structure(structural), []).append(i)
-        made: dict[Structure, Cohort] = {}
+    def _fold_engine(self, external: str | None, fold: int) -> Engine:
+        """Return the engine that trains on all but one fold; all of them share their programs."""
+        key = (external, fold)
+        if key not in self.fold_engines:
+            first = self.fold_engines.get((external, 0)) or self.engine(external)
+            self.fold_engines[key] = first.with_data(self.folds[fold])
+        return self.fold_engines[key]
 
-        def make(structure: Structure, members: list[int]) -> None:
+    def _cohorts(
+        self,
+        configs: Sequence[Config],
+        seeds: Sequence[int],
+        epochs: float,
+        folds: Sequence[int | None] | None = None,
+    ) -> list[tuple[list[int], Cohort]]:
+        """Group Configs by structure and fold, and compile side by side what is missing."""
+        structural = tuple(EXTERNAL)
+        groups: dict[tuple[Structure, int | None], list[int]] = {}
+        for i, config in enumerate(configs):
+            fold = folds[i] if folds else None
+            groups.setdefault((config.structure(structural), fold), []).append(i)
+        made: dict[tuple[Structure, int | None], Cohort] = {}
+
+        def engine_of(structure: Structure, fold: int | None) -> Engine:
+            if fold is None:
+                return self.engine(structure.external)
+            return self._fold_engine(structure.external, fold)
+
+        def make(key: tuple[Structure, int | None]) -> None:
             if self._stop():
                 return
-            engine = self.engine(structure.external)
-            made[structure] = engine.cohort(
+            structure, members = key[0], groups[key]
+            engine = engine_of(*key)
+            made[key] = engine.cohort(
                 [configs[i] for i in members],
                 [seeds[i] for i in members],
                 engine.steps(structure, epochs),
                 max(1, round(engine.steps(structure, epochs) / EVALUATIONS)),
             )
 
-        for structure in groups:
-            self.engine(structure.external)
-        tasks = [lambda s=s, m=m: make(s, m) for s, m in groups.items()]
-        run_tasks(tasks, self.pool, self._workers())
-        return [(members, made[s]) for s, members in groups.items() if s in made]
+        # One of each structure first: the others find its program compiled.
+        ahead = {(structure, fold is None): (structure, fold) for structure, fold in groups}
+        for key in groups:
+            engine_of(*key)
+        for keys in (list(ahead.values()), [k for k in groups if k not in set(ahead.values())]):
+            run_tasks([lambda k=k: make(k) for k in keys], self.pool, self._workers())
+        return [(members, made[key]) for key, members in groups.items() if key in made]
 
     def _workers(self) -> int:
         return next(iter(self.engines.values())).workers
@@ -409,7 +438,7 @@ class Study:
             (t for t in self.trials if math.isfinite(t.score)),
             key=lambda t: (-sign * t.score, t.id),
         )
-        wanted = {t.id for t in ranked[: self.settings.num_finalists]}
+        wanted = {t.id for t in ranked[: max(1, self.settings.num_finalists)]}
         for members, cohort in cohorts:
             for k in cohort.members:
                 trial = trials[members[k]]
@@ -441,11 +470,16 @@ class Study:
         return list(seen.values())
 
     def _confirm(self, finalists: Sequence[Trial], replicates: int, epochs: float) -> None:
-        """Train finalists again under fresh seeds, all at once."""
+        """Train finalists again under fresh seeds, each seed on a fold of its own, all at once."""
         configs = [t.config for t in finalists for _ in range(replicates)]
         seeds = [self.settings.seed + 1 + r for _ in finalists for r in range(replicates)]
-        cohorts = self._cohorts(configs, seeds, epochs)
+        folds = None
+        if self.folds:
+            folds = [r % len(self.folds) for _ in finalists for r in range(replicates)]
+        cohorts = self._cohorts(configs, seeds, epochs, folds)
         trials = self._new_trials(cohorts, configs, seeds, "confirm")
+        for i, trial in trials.items():
+            trial.fold = folds[i] if folds else None
         self._advance(cohorts, trials, epochs, 0, "1/1", "confirm")
         self._keep_weights(cohorts, trials)
 
@@ -490,12 +524,18 @@ class Study:
             best=best,
             replicates=replicates,
             weights=[self.weights[t.id] for t in replicates],
-            compile_seconds=sum(e.compile_seconds for e in self.engines.values()),
+            fold_weights=[self.weights[t.id] for t in replicates],
+            compile_seconds=sum(
+                e.compile_seconds for e in [*self.engines.values(), *self.fold_engines.values()]
+            ),
             train_seconds=end - (self.train_start if self.train_start is not None else end),
             stopped=stopped,
             notices=self.notices,
             plan=self.plan,
         )
+
+    def _how_often(self, replicates: int) -> str:
+        return f"on {replicates} folds" if self.folds else f"under {replicates} fresh seeds"
 
     def _externals(self) -> list[str | None]:
         structural = tuple(EXTERNAL)
@@ -517,7 +557,7 @@ class Study:
         }
         self.listener.plan(
             f"{len(configs)} configurations of up to {settings.epochs:g} epochs, then "
-            f"{finalists} finalists under {replicates} fresh seeds"
+            f"{finalists} finalists {self._how_often(replicates)}"
             if finalists
             else f"{len(configs)} configurations of up to {settings.epochs:g} epochs"
         )
@@ -631,7 +671,7 @@ class Study:
         self.listener.plan(
             f"brackets of about {min(size, MAX_BRACKET)} configurations of up to {epochs:g} epochs "
             f"({speed * epochs * 1000:.3g} ms each), then {settings.num_finalists} finalists "
-            f"under {settings.num_replicates} fresh seeds; {self.clock.left():.0f} s left"
+            f"{self._how_often(settings.num_replicates)}; {self.clock.left():.0f} s left"
         )
         return epochs, confirm
 

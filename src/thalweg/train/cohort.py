@@ -234,6 +234,17 @@ class TrainingData:
         arrays = [*self.fields.values(), *self.validation_fields.values()]
         return int(sum(a.nbytes for a in arrays) + self.target.nbytes)
 
+    def split(self, train: np.ndarray, validation: np.ndarray) -> TrainingData:
+        """Return the data in which these training rows train and those are validation rows."""
+        return TrainingData(
+            fields={name: values[train] for name, values in self.fields.items()},
+            target=self.target[train],
+            validation_fields={name: values[validation] for name, values in self.fields.items()},
+            validation_target=self.target[validation],
+            weight=None if self.weight is None else self.weight[train],
+            units=self.units,
+        )
+
 
 @dataclass
 class _Compiled:
@@ -299,6 +310,13 @@ class Engine:
             return target.mean(0)
         counts = np.bincount(target.astype(np.int64), minlength=max(len(self.task.classes), 2))
         return counts / counts.sum()
+
+    def with_data(self, data: TrainingData) -> Engine:
+        """Return an engine on other rows that shares this one's programs where shapes allow."""
+        other = Engine(data, self.task, self.inputs, self.features, workers=self.workers)
+        if shapes_of((other.train, other.evaluated)) == shapes_of((self.train, self.evaluated)):
+            other._compiled, other._lock = self._compiled, self._lock
+        return other
 
     def network(self, structure: Structure) -> Network:
         """Return the network of a structure for this data."""
