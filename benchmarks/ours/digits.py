@@ -13,7 +13,7 @@ from thalweg.space import Choice, Float, Space, Switch
 from thalweg.study.budget import Budget, Clock
 from thalweg.study.loop import Settings, Study
 from thalweg.task import Task
-from thalweg.train.cohort import TrainingData
+from thalweg.training.cohort import TrainingData
 
 
 def space() -> Space:

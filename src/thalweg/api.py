@@ -24,7 +24,7 @@ from thalweg.study.rundir import RunDirectory, json_ready
 
 if TYPE_CHECKING:
     from thalweg.study.loop import Listener, Outcome, Settings
-    from thalweg.train.cohort import TrainingData
+    from thalweg.training.cohort import TrainingData
 
 __all__ = ["Study", "load", "train", "tune"]
 
@@ -298,7 +298,9 @@ def _prepare(
             max_structures=_structures(limits),
         )
         if "mlp" in families and not losses:
-            first = first or (spaces.default_config(dataset.task, num_rows),)
+            # An expert's first try, in a structure that is compiled anyway.
+            width = searched.decode(np.full((1, len(searched.free)), 0.999))[0]["width"]
+            first = first or (spaces.default_config(dataset.task, num_rows, width),)
     elif isinstance(space, Space):
         searched = space
     elif isinstance(space, str | Path):
@@ -322,7 +324,7 @@ def _prepare(
 
 def _arrays(dataset: Dataset, train: Any) -> TrainingData:
     """Return what an engine trains on; ``train`` are the rows to learn from."""
-    from thalweg.train.cohort import TrainingData
+    from thalweg.training.cohort import TrainingData
 
     return TrainingData(
         fields=train.fields,
@@ -380,8 +382,8 @@ def dry_run(data: Any, target: Any = None, *, clock: Clock, **options: Any) -> d
     from thalweg.optim.external import EXTERNAL
     from thalweg.search import make_searcher
     from thalweg.study.loop import DEFAULT_TRIALS
-    from thalweg.train import backend
-    from thalweg.train.plan import estimated_step_seconds
+    from thalweg.training import backend
+    from thalweg.training.plan import estimated_step_seconds
 
     dataset, settings = _prepare(data, target, clock.budget, **options)
     _, sample = make_searcher(settings.search, settings.space, settings.seed).ask(256)
@@ -437,8 +439,8 @@ def info() -> dict[str, Any]:
 
     import jax
 
-    from thalweg.train import backend
-    from thalweg.train.guard import check_compiler
+    from thalweg.training import backend
+    from thalweg.training.guard import check_compiler
 
     backend.setup()
     return {
@@ -660,7 +662,7 @@ def _interrupts() -> Iterator[Any]:
 
 
 def _device() -> str:
-    from thalweg.train import backend
+    from thalweg.training import backend
 
     return backend.device_name()
 

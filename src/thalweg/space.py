@@ -822,7 +822,7 @@ def _case(key: str, domain: Any) -> Value:
         if isinstance(leaf, Int):
             options = range(leaf.low, leaf.high + 1, leaf.step)
         for option in options:
-            if str(option) == key:
+            if key in (str(option), str(option).lower()):
                 return option
     return key
 

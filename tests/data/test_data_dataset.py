@@ -215,7 +215,10 @@ def test_fixed_parts(tmp_path: Path) -> None:
     )
     assert [len(part) for part in data.parts.values()] == [150, 25, 25]
     assert data.labels("test").tolist() == FRAME["y"][175:].reverse().to_list()
+    assert data.split == "own source for validation and test"
     half = load(FRAME, "y", validation=FRAME[:20])
+    assert half.split == "own source for validation; the rest at random by class, seed 0"
+    assert load(FRAME, "y").split.startswith("at random")
     assert len(half.test) == round(N * 0.2 / 0.84)
     with pytest.raises(DataError, match="the test rows lack the column 'age'"):
         load(FRAME, "y", test=FRAME.drop("age"))
@@ -327,7 +330,7 @@ BAD = {
         "'y' has no values at all",
     ),
     "one class": (FRAME.with_columns(y=pl.lit("a")), {"target": "y"}, "one class only"),
-    "one row": (FRAME[:1], {"target": "age"}, "in every row|one row"),
+    "one row": (FRAME[:1], {"target": "age"}, "has one row"),
     "as many classes as rows": (FRAME, {"target": "note"}, "as many classes as rows"),
     "too few rows": (FRAME[:6], {"target": "y"}, "at least 10 rows; got 6"),
     "the target alone": (FRAME.select("y"), {"target": "y"}, "no column is left"),

@@ -474,6 +474,8 @@ def load(
     if target is None and is_built_in(source):
         target = "target"
     frame, targets, from_arrays = _read_source(source, target)
+    if frame.height == 1:
+        raise DataError(f"{name} has one row, which is not enough to learn from: give 10 or more")
     overrides, drop = _check_columns(frame, targets, group, time, drop, columns)
     given = {"validation": validation, "test": test}
     fixed = {
@@ -499,7 +501,12 @@ def load(
     for part, other in fixed.items():
         other_values, other_kept = _read_kept(encoder, other, f"the {part} rows", notices)
         parts[part] = (other, other_kept, other_values)
-        how += f", {part} from its own source"
+    if fixed:
+        # Said first: rows that the user chose are never dealt anew.
+        own = f"own source for {' and '.join(fixed)}"
+        how = own if shares[0] == 1 else f"{own}; the rest {how}"
+    elif shares[0] == 1:
+        how = "all rows to learn from"
 
     encoder = encoder.fitted(parts["train"][2])
     chosen = _task(encoder, parts["train"][2], loss, metric, notices)
@@ -683,7 +690,6 @@ def _split(
     seed: int,
 ) -> tuple[Any, str]:
     labels = numbers = groups = times = None
-    how = "all rows"
     if group is not None:
         groups = read_texts(frame[group]).fill_null("").to_numpy()[kept]
         groups = np.unique(groups.astype(str), return_inverse=True)[1]
@@ -696,8 +702,6 @@ def _split(
     else:
         labels = values.argmax(axis=1) if values.ndim == 2 else values
         how = f"at random by class, seed {seed}"
-    if len(kept) == 1:
-        raise DataError("one row is not enough to learn from: give a table with at least 10 rows")
     return (
         split_rows(
             len(kept),

@@ -48,6 +48,10 @@ Array = np.ndarray
 _ALWAYS = ("learning_rate", "weight_decay")
 _READS_W = frozenset({"x_w", "k_w", "w_a", "p_w", "p_z"})
 
+# From how many parameters on a member that runs alone branches on its group; below, a branch costs
+# more than the arithmetic that it saves.
+_LARGE = 32_768
+
 # What a hyperparameter must satisfy: lowest (allowed) and highest (not allowed).
 _RANGES: dict[str, tuple[float, float]] = {
     **{"momentum": (0.0, 1.0), "b1": (0.0, 1.0), "b2": (0.0, 1.0), "gamma": (TINY, 1.0)},
@@ -359,10 +363,53 @@ def update(
     slots = {name: treedef.flatten_up_to(state[name]) for name in uses.state}
     scalars = {name: jnp.asarray(coefficients[name]) for name in uses.columns}
     grads = treedef.flatten_up_to(grads)
-    new_leaves, new_slots = _step(leaves, slots, grads, scalars, alive, group=uses.union)
-    return treedef.unflatten(new_leaves), {
-        name: treedef.unflatten(slot) for name, slot in new_slots.items()
+    if len(uses.groups) > 1 and sum(leaf.size for leaf in leaves) >= _LARGE:
+        row = jnp.stack(list(scalars.values()))
+        results = _by_group(leaves, slots, grads, row, alive, uses)
+    else:
+        results = _step(leaves, slots, grads, scalars, alive, group=uses.union)
+    return treedef.unflatten(results[0]), {
+        name: treedef.unflatten(slot) for name, slot in results[1].items()
     }
+
+
+def _by_group(
+    leaves: Any, slots: Any, grads: Any, row: Any, alive: Any, uses: Uses
+) -> tuple[list[Any], dict[str, list[Any]]]:
+    """Update a member by its own group where it runs alone, by the union where it does not."""
+    import jax
+    from jax.custom_batching import custom_vmap
+
+    @custom_vmap
+    def step(leaves: Any, slots: Any, grads: Any, row: Any, alive: Any) -> Any:
+        own = unstack(row, uses)["group"]
+        carry = (leaves, slots)
+        for index, group in enumerate(uses.groups):
+
+            def body(_: Any, carry: Any, group: frozenset[str] = group) -> Any:
+                # Otherwise products that do not change from round to round are taken in advance.
+                carry, now, c = jax.lax.optimization_barrier((carry, grads, row))
+                return _step(*carry, now, unstack(c, uses), alive, group=group)
+
+            # A loop of no or one round: unlike a conditional's, its results stay where they are.
+            carry = jax.lax.fori_loop(0, (own == index).astype(int), body, carry)
+        return carry
+
+    @step.def_vmap
+    def side_by_side(size: int, batched: Any, *args: Any) -> Any:
+        axes = tuple(jax.tree.map(lambda is_batched: 0 if is_batched else None, batched))
+        if size == 1:
+            first = jax.tree.map(lambda a, axis: a if axis is None else a[0], args, axes)
+            result = jax.tree.map(lambda a: a[None], step(*first))
+        else:
+
+            def union(leaves: Any, slots: Any, grads: Any, row: Any, alive: Any) -> Any:
+                return _step(leaves, slots, grads, unstack(row, uses), alive, group=uses.union)
+
+            result = jax.vmap(union, in_axes=axes, axis_size=size)(*args)
+        return result, jax.tree.map(lambda _: True, result)
+
+    return step(leaves, slots, grads, row, alive)
 
 
 def _scalars_as(scalars: Mapping[str, Any], dtype: Any) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Model:
         """
         from thalweg.models import InputShape, build
         from thalweg.optim.losses import predict_outputs
-        from thalweg.train.cohort import network_outputs
+        from thalweg.training.cohort import network_outputs
 
         network = build(self.structure, InputShape.from_dict(self.inputs), self.task.num_outputs)
         loss = self.config.get_or_default("loss") or self.task.loss

@@ -11,7 +11,7 @@ from thalweg.optim.external import EXTERNAL
 from thalweg.study.loop import EVALUATIONS, Weights
 from thalweg.study.records import Trial
 from thalweg.task import Task
-from thalweg.train.cohort import Engine, TrainingData, features_of
+from thalweg.training.cohort import Engine, TrainingData, features_of
 
 
 def refit(

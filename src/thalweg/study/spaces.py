@@ -85,11 +85,11 @@ def default_space(
     return Space(domains)
 
 
-def default_config(task: Task, num_rows: int) -> Config:
+def default_config(task: Task, num_rows: int, width: int = 128) -> Config:
     """Return a sensible single configuration: what an expert tries first on a table."""
     return Config(
         model="mlp",
-        width=128,
+        width=width,
         depth=2,
         batch_size=default_batch_size(num_rows),
         optimizer="adamw",

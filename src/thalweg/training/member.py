@@ -25,7 +25,7 @@ from thalweg.optim.external import External
 from thalweg.optim.losses import metric_outputs, mixed_loss, weighted_mean
 from thalweg.optim.metrics import METRICS
 from thalweg.task import Task
-from thalweg.train.packing import Packing
+from thalweg.training.packing import Packing
 
 Tree = dict[str, Any]
 Units = tuple[tuple[float, ...], tuple[float, ...]]

@@ -28,13 +28,13 @@ from thalweg.models import InputShape, Network, build, count_params
 from thalweg.nn.initialisers import initial_params
 from thalweg.nn.layers import Context
 from thalweg.optim import rules
-from thalweg.optim.external import EXTERNAL
+from thalweg.optim.external import EXTERNAL, External
 from thalweg.optim.schedules import PlateauState, factors, plateau_init, plateau_update
 from thalweg.space import HYPERPARAMETERS, Config, Structure
 from thalweg.task import Task
-from thalweg.train import backend
-from thalweg.train.member import Carry, Features, Member, Record, Rows, Units, step_key
-from thalweg.train.plan import Plan, check_memory, make_plan, power_of_two
+from thalweg.training import backend
+from thalweg.training.member import Carry, Features, Member, Record, Rows, Units, step_key
+from thalweg.training.plan import Plan, check_memory, make_plan, power_of_two
 
 PROBE_ROWS = 2048
 TABLE_BYTES = 64 << 20
@@ -175,14 +175,21 @@ def constants_of(
         mean = (inverse * class_share[None]).sum(1, keepdims=True)
         table["class_weights"] = (inverse / mean).astype(np.float32)
     if features.external is not None:
-        own = features.external.hyperparameters
-        for name, default in own.items():
-            given = [c.get(name, default) for c in configs]
-            table[name] = np.array(given, np.float32)
-        table["weight_decay"] = np.array(
-            [c.get_or_default("weight_decay") for c in configs], np.float32
-        )
+        table |= _external_constants(configs, features.external)
     return table
+
+
+def _external_constants(configs: Sequence[Config], external: External) -> dict[str, np.ndarray]:
+    """Return a structural optimizer's own hyperparameters, float32 [K] each."""
+    defaults = {
+        "learning_rate": external.learning_rate,
+        "weight_decay": 0.0,
+        **external.hyperparameters,
+    }
+    return {
+        name: np.array([c.get(name, default) for c in configs], np.float32)
+        for name, default in defaults.items()
+    }
 
 
 def _column(configs: Sequence[Config], name: str) -> np.ndarray:
@@ -337,7 +344,8 @@ class Engine:
     ) -> _Compiled:
         """Return the program of a structure, compiled at the first request."""
         network = self.network(structure)
-        num_slots = 3 if self.features.external else len(self.features.uses.state)
+        external = self.features.external
+        num_slots = external.num_slots if external else len(self.features.uses.state)
         plan = make_plan(
             network,
             batch_size=self.batch_size(structure),
@@ -442,9 +450,7 @@ def _initial(
     packed = member.packing.pack(params)
     if features.external is not None:
         external = features.external
-        rate = {"learning_rate": np.array([c.get_or_default("learning_rate") for c in configs])}
-        own_hyper = {**hyper, **{k: v.astype(np.float32) for k, v in rate.items()}}
-        opt = jax.jit(jax.vmap(external.init))(params, own_hyper)
+        opt = jax.jit(jax.vmap(external.init))(params, hyper)
     else:
         kinds = [c.get_or_default("optimizer") for c in configs]
         given = {name: _column(configs, name) for name in _numeric_names(configs)}
@@ -808,7 +814,7 @@ class Cohort:
             )
             scalars = rules.stack(columns, features.uses)
         else:
-            rates = np.array([c.get_or_default("learning_rate") for c in configs])
+            rates = _external_constants(configs, features.external)["learning_rate"]
             scalars = np.zeros(
                 (length, len(configs), len(rules.columns(features.uses))), np.float32
             )
