@@ -218,7 +218,8 @@ def test_fixed_parts(tmp_path: Path) -> None:
     assert data.split == "own source for validation and test"
     half = load(FRAME, "y", validation=FRAME[:20])
     assert half.split == "own source for validation; the rest at random by class, seed 0"
-    assert load(FRAME, "y").split.startswith("at random")
+    for given in (None, FRAME[:20]):
+        assert load(FRAME, "y", test=given).split.startswith("at random")
     assert len(half.test) == round(N * 0.2 / 0.84)
     with pytest.raises(DataError, match="the test rows lack the column 'age'"):
         load(FRAME, "y", test=FRAME.drop("age"))

@@ -1,4 +1,4 @@
-"""The rule table against Optax, torch and the papers, step by step, and the population contracts."""
+"""The rule table against Optax, torch and the papers, step by step; the population contracts."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def tree_of(fill: Callable[[tuple[int, ...]], Any], shapes: Any = SHAPES) -> Any
 
 
 @functools.cache
-def problem(seed: int = 0) -> tuple[Any, list[Any], np.ndarray]:
+def problem() -> tuple[Any, list[Any], np.ndarray]:
     """Return parameters, a gradient for each step over four orders of magnitude, and rates."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     params = tree_of(lambda shape: rng.normal(size=shape))
     grads = [
         tree_of(lambda shape: rng.normal(size=shape) * 10 ** rng.uniform(-3, 1, size=shape))
@@ -43,31 +43,44 @@ def problem(seed: int = 0) -> tuple[Any, list[Any], np.ndarray]:
     return params, grads, schedule
 
 
-def ours(
-    kind: str, hp: dict[str, float], dtype: Any, *, schedule: Any = None, seed: int = 0
-) -> list[Any]:
-    """Return the parameters after each step."""
-    params, grads, _ = problem(seed)
-    uses = rules.features([kind])
-    scale = 1.0 if schedule is None else np.asarray(schedule)[:, None]
-    rows = rules.table([kind], hp, 1, NUM_STEPS, schedule=scale, uses=uses, dtype=dtype)
-    p = jax.tree.map(lambda a: jnp.asarray(a, dtype), params)
-    initial = {name: value[0] for name, value in rules.initial_values([kind], hp).items()}
-    state = rules.init_state(p, uses, initial)
-    step = jax.jit(functools.partial(rules.update, uses=uses))
-    path = []
-    for t, g in enumerate(grads):
-        g = jax.tree.map(lambda a: jnp.asarray(a, dtype), g)
-        p, state = step(p, g, state, {name: column[t, 0] for name, column in rows.items()})
-        path.append(jax.tree.map(np.asarray, p))
-    return path
+@functools.cache
+def our_paths(dtype_name: str) -> list[list[Any]]:
+    """Return each case's parameters after each step; all cases are one cohort, in one program."""
+    dtype = np.dtype(dtype_name)
+    params, grads, schedule = problem()
+    kinds = [case[0] for case in CASES]
+    names = {name for case in CASES for name in case[1]}
+    hp = {name: np.array([case[1].get(name, np.nan) for case in CASES]) for name in names}
+    uses = rules.features(kinds)
+    with jax.enable_x64(dtype == np.float64):
+        columns = rules.table(
+            kinds, hp, 1, NUM_STEPS, schedule=schedule[:, None], uses=uses, dtype=dtype
+        )
+        p = jax.tree.map(lambda a: jnp.asarray(np.stack([a] * len(kinds)), dtype), params)
+        g = jax.tree.map(lambda *a: jnp.asarray(np.stack(a), dtype), *grads)
+        state = jax.vmap(lambda p, i: rules.init_state(p, uses, i))(
+            p, rules.initial_values(kinds, hp)
+        )
+
+        def step(carry: Any, xs: Any) -> Any:
+            g, c = xs
+            update = functools.partial(rules.update, uses=uses)
+            carry = jax.vmap(update, in_axes=(0, None, 0, 0))(carry[0], g, carry[1], c)
+            return carry, carry[0]
+
+        path = jax.jit(lambda *a: jax.lax.scan(step, *a)[1])((p, state), (g, columns))
+        path = jax.tree.map(np.asarray, path)
+    return [
+        [jax.tree.map(lambda a, t=t, k=k: a[t, k], path) for t in range(NUM_STEPS)]
+        for k in range(len(kinds))
+    ]
 
 
-def with_optax(make: Callable[..., Any], schedule: Any, seed: int = 0) -> list[Any]:
+def with_optax(make: Callable[..., Any], rate: float) -> list[Any]:
     """Return Optax's parameters after each step, in float64."""
-    params, grads, _ = problem(seed)
+    params, grads, schedule = problem()
     with jax.enable_x64(True):
-        rates = jnp.asarray(schedule)
+        rates = rate * jnp.asarray(schedule)
         transformation = make(lambda count: rates[count])
         p = jax.tree.map(jnp.asarray, params)
         state = transformation.init(p)
@@ -86,14 +99,11 @@ def assert_same_path(path: list[Any], expected: list[Any], rtol: float, atol: fl
             np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=f"step {t + 1}")
 
 
-def assert_matches(kind: str, hp: dict[str, float], expected: list[Any], schedule: Any) -> None:
+def assert_matches(case: int, expected: list[Any]) -> None:
     """Compare in float64, where only the mathematics counts, and in float32."""
-    with jax.enable_x64(True):
-        # Yogi's and Adagrad's initial values are kept in float32.
-        exact = ours(kind, hp, np.float64, schedule=schedule)
-        assert_same_path(exact, expected, rtol=2e-7, atol=1e-9)
-    rough = ours(kind, hp, np.float32, schedule=schedule)
-    assert_same_path(rough, expected, rtol=1e-5, atol=2e-6)
+    # Yogi's and Adagrad's initial values are kept in float32.
+    assert_same_path(our_paths("float64")[case], expected, rtol=2e-7, atol=1e-9)
+    assert_same_path(our_paths("float32")[case], expected, rtol=1e-5, atol=2e-6)
 
 
 def decayed(make: Callable[..., Any], weight_decay: float) -> Callable[..., Any]:
@@ -168,15 +178,6 @@ WITH_OPTAX: list[tuple[str, dict[str, float], Callable[..., Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "hp", "make"), WITH_OPTAX, ids=[f"{k}-{i}" for i, (k, _, _) in enumerate(WITH_OPTAX)]
-)
-def test_matches_optax(kind: str, hp: dict[str, float], make: Callable[..., Any]) -> None:
-    _, _, schedule = problem()
-    expected = with_optax(make, 0.03 * schedule)
-    assert_matches(kind, {**hp, "learning_rate": 0.03}, expected, schedule)
-
-
 # (kind, our hyperparameters, torch's class, its arguments)
 WITH_TORCH: list[tuple[str, dict[str, float], str, dict[str, Any]]] = [
     ("sgd", {}, "SGD", {}),
@@ -231,40 +232,59 @@ WITH_TORCH: list[tuple[str, dict[str, float], str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "hp", "name", "arguments"),
-    WITH_TORCH,
-    ids=[f"{k}-{i}" for i, (k, _, _, _) in enumerate(WITH_TORCH)],
-)
-def test_matches_torch(
-    kind: str, hp: dict[str, float], name: str, arguments: dict[str, Any]
-) -> None:
+# (kind, our hyperparameters), against the authors' code below
+WITH_PAPER: list[tuple[str, dict[str, float]]] = [
+    ("adabound", {"learning_rate": 0.01, "final_lr": 0.1, "gamma": 0.05, "b2": 0.99}),
+    ("amsbound", {"learning_rate": 0.01, "final_lr": 0.1, "gamma": 0.05, "b2": 0.99}),
+]
+
+RATE = 0.03
+CASES: list[tuple[str, dict[str, float]]] = [
+    *((case[0], {"learning_rate": RATE, **case[1]}) for case in WITH_OPTAX),
+    *((case[0], {"learning_rate": RATE, **case[1]}) for case in WITH_TORCH),
+    *WITH_PAPER,
+]
+
+
+def ids(cases: list[Any]) -> list[str]:
+    return [f"{case[0]}-{index}" for index, case in enumerate(cases)]
+
+
+@pytest.mark.parametrize("case", range(len(WITH_OPTAX)), ids=ids(WITH_OPTAX))
+def test_matches_optax(case: int) -> None:
+    assert_matches(case, with_optax(WITH_OPTAX[case][2], RATE))
+
+
+@pytest.mark.parametrize("case", range(len(WITH_TORCH)), ids=ids(WITH_TORCH))
+def test_matches_torch(case: int) -> None:
     torch = pytest.importorskip("torch")
+    _, _, name, arguments = WITH_TORCH[case]
     params, grads, schedule = problem()
     leaves = [torch.tensor(leaf, requires_grad=True) for leaf in jax.tree.leaves(params)]
-    optimizer = getattr(torch.optim, name)(leaves, lr=0.03, **arguments)
+    optimizer = getattr(torch.optim, name)(leaves, lr=RATE, **arguments)
     expected = []
     for g, scale in zip(grads, schedule, strict=True):
-        optimizer.param_groups[0]["lr"] = 0.03 * scale
+        optimizer.param_groups[0]["lr"] = RATE * scale
         for leaf, value in zip(leaves, jax.tree.leaves(g), strict=True):
             leaf.grad = torch.tensor(value)
         optimizer.step()
         expected.append([leaf.detach().numpy().copy() for leaf in leaves])
-    assert_matches(kind, {**hp, "learning_rate": 0.03}, expected, schedule)
+    assert_matches(len(WITH_OPTAX) + case, expected)
 
 
-@pytest.mark.parametrize("kind", ["adabound", "amsbound"])
-def test_matches_the_authors_adabound(kind: str) -> None:
+@pytest.mark.parametrize("case", range(len(WITH_PAPER)), ids=ids(WITH_PAPER))
+def test_matches_the_authors_adabound(case: int) -> None:
     """Luo et al., 2019, after the authors' code: ``final_lr * group['lr'] / base_lr``."""
+    kind, hp = WITH_PAPER[case]
     params, grads, schedule = problem()
-    base, final, gamma, b1, b2, eps = 0.01, 0.1, 0.05, 0.9, 0.99, 1e-8
+    b1, b2, eps = 0.9, hp["b2"], 1e-8
     leaves = [leaf.copy() for leaf in jax.tree.leaves(params)]
     m, v, top = ([np.zeros_like(leaf) for leaf in leaves] for _ in range(3))
     expected = []
     for t, (g, scale) in enumerate(zip(grads, schedule, strict=True), start=1):
-        rate = base * scale
-        low = final * scale * (1 - 1 / (gamma * t + 1))
-        high = final * scale * (1 + 1 / (gamma * t))
+        rate = hp["learning_rate"] * scale
+        low = hp["final_lr"] * scale * (1 - 1 / (hp["gamma"] * t + 1))
+        high = hp["final_lr"] * scale * (1 + 1 / (hp["gamma"] * t))
         for i, value in enumerate(jax.tree.leaves(g)):
             m[i] = b1 * m[i] + (1 - b1) * value
             v[i] = b2 * v[i] + (1 - b2) * value**2
@@ -273,13 +293,11 @@ def test_matches_the_authors_adabound(kind: str) -> None:
             size = rate * np.sqrt(1 - b2**t) / (1 - b1**t) / root
             leaves[i] = leaves[i] - np.clip(size, low, high) * m[i]
         expected.append([leaf.copy() for leaf in leaves])
-    hp = {"learning_rate": base, "final_lr": final, "gamma": gamma, "b2": b2}
-    assert_matches(kind, hp, expected, schedule)
+    assert_matches(len(WITH_OPTAX) + len(WITH_TORCH) + case, expected)
 
 
 def test_every_kind_has_an_oracle() -> None:
-    tested = {row[0] for row in WITH_OPTAX} | {row[0] for row in WITH_TORCH}
-    assert tested | {"adabound", "amsbound"} == set(RULES)
+    assert {case[0] for case in CASES} == set(RULES)
 
 
 # --- populations ----------------------------------------------------------------------------------
@@ -351,20 +369,37 @@ def test_all_kinds_together_equal_each_kind_alone() -> None:
         assert_trees_close(member_of(together, index), member_of(alone, 0))
 
 
-def test_without_vmap_equals_with_vmap() -> None:
+@pytest.mark.parametrize("large", [False, True], ids=["union", "by group"])
+def test_without_vmap_equals_with_vmap(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if large:
+        monkeypatch.setattr(rules, "_LARGE", 1)
     uses = rules.features(KINDS)
     params = cohort_params(len(KINDS))
     together = run_cohort(KINDS, {}, params, num_steps=3)
-    for index in (KINDS.index("lars"), KINDS.index("adadelta"), KINDS.index("adamax")):
-        rows = rules.table(KINDS, {}, 1, 3, uses=uses)
+    columns = rules.table(KINDS, {}, 1, 3, uses=uses)
+    start = rules.initial_values(KINDS, {})
+    step = jax.jit(functools.partial(rules.update, uses=uses))
+    for index in range(len(KINDS)):
         p = jax.tree.map(lambda a, index=index: a[index], params)
-        initial = {k: v[index] for k, v in rules.initial_values(KINDS, {}).items()}
-        state = rules.init_state(p, uses, initial)
+        state = rules.init_state(p, uses, {name: value[index] for name, value in start.items()})
         for t in range(3):
             grads = jax.tree.map(lambda a: 2 * (a - 0.3), p)
-            c = {name: column[t, index] for name, column in rows.items()}
-            p, state = rules.update(p, grads, state, c, uses)
+            c = {name: column[t, index] for name, column in columns.items()}
+            p, state = step(p, grads, state, c)
         assert_trees_close(p, member_of(together, index))
+
+
+def test_a_width_of_one_equals_no_vmap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "_LARGE", 1)
+    uses = rules.features(["adam", "lars", "adadelta"])
+    step = functools.partial(rules.update, uses=uses)
+    for kind in ("adam", "lars", "adadelta"):
+        p = {"w": jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)}
+        c = {k: v[0, 0] for k, v in rules.table([kind], {}, 1, 1, uses=uses).items()}
+        state = rules.init_state(p, uses)
+        alone = step(p, p, state, c)
+        wide = jax.tree.map(lambda a: jnp.asarray(a)[None], (p, p, state, c))
+        assert_trees_close(member_of(jax.vmap(step)(*wide), 0), alone, rtol=1e-6)
 
 
 def test_permuting_members_permutes_results() -> None:
@@ -505,7 +540,9 @@ def test_a_lean_cohort_is_lean() -> None:
         *("learning_rate", "weight_decay", "m_a", "m_b", "v_a", "v_b", "n_m", "e_out"),
     )
     assert uses.state == ("m", "v")
+    assert rules.features(["sgd"]).columns == ("learning_rate", "weight_decay", "n_g", "e_out")
     assert rules.features(["sgd"]).state == ()
+    assert rules.features([]).columns == ("learning_rate", "weight_decay")
     assert rules.features(["adam", "lion"]) == rules.features(["lion", "adam", "lion"])
     assert hash(rules.features(["adam", "lion"])) == hash(rules.features(["lion", "adam"]))
 
@@ -514,7 +551,7 @@ def test_columns_are_known_and_stacking_is_undone_by_unstacking() -> None:
     uses = rules.features(KINDS)
     columns = rules.table(KINDS, {}, 1, 4)
     assert tuple(columns) == uses.columns == rules.columns(uses)
-    assert set(columns) <= set(NEUTRAL)
+    assert set(columns) <= {*NEUTRAL, "group"}
     stacked = rules.stack(columns, uses)
     assert stacked.shape == (4, len(KINDS), len(columns))
     assert stacked.dtype == np.float32
@@ -579,7 +616,7 @@ def test_initial_values() -> None:
 
 
 def test_a_blend_is_each_rule_at_its_ends() -> None:
-    uses = rules.features(["adam", "lars"])
+    uses = rules.features(["adam", "lars"]).merged()
     a = rules.table(["adam"], {}, 1, 4, uses=uses)
     b = rules.table(["lars"], {}, 1, 4, uses=uses)
     for weight, expected in ((0.0, a), (1.0, b)):
@@ -589,6 +626,22 @@ def test_a_blend_is_each_rule_at_its_ends() -> None:
     half = rules.blend(a, b, np.full((4, 1), 0.5))
     np.testing.assert_allclose(half["trust"], 0.5)
     assert half["trust"].dtype == np.float32
+    with pytest.raises(SpaceError, match=r"pass uses.merged\(\) to both"):
+        rules.blend(a, rules.table(["adam"], {}, 1, 4), 0.5)
+
+
+def test_a_blend_runs() -> None:
+    uses = rules.features(["adam", "lars"]).merged()
+    p = {"w": jnp.ones((2, 3))}
+    state = rules.init_state(p, uses)
+    step = functools.partial(rules.update, p, p, state, uses=uses)
+    ends = [rules.table([kind], {}, 1, 1, uses=uses) for kind in ("adam", "lars")]
+    (a, _), (b, _), (half, _) = (
+        step({name: column[0, 0] for name, column in columns.items()})
+        for columns in (*ends, rules.blend(*ends, 0.5))
+    )
+    assert float(half["w"][0, 0]) != float(a["w"][0, 0]) != float(b["w"][0, 0])
+    assert np.isfinite(half["w"]).all()
 
 
 def test_unknown_kind_is_named_with_the_nearest() -> None:

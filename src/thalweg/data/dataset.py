@@ -501,10 +501,12 @@ def load(
     for part, other in fixed.items():
         other_values, other_kept = _read_kept(encoder, other, f"the {part} rows", notices)
         parts[part] = (other, other_kept, other_values)
-    if fixed:
-        # Said first: rows that the user chose are never dealt anew.
+    if "validation" in fixed:
+        # Said first: validation rows that the user chose are never dealt anew.
         own = f"own source for {' and '.join(fixed)}"
         how = own if shares[0] == 1 else f"{own}; the rest {how}"
+    elif "test" in fixed:
+        how += "; own source for test"
     elif shares[0] == 1:
         how = "all rows to learn from"
 

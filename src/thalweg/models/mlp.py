@@ -68,7 +68,10 @@ class MLP:
                 norm = BatchNorm(f"norm_{i}", width)
             elif self.normalisation == "layer":
                 norm = LayerNorm(f"norm_{i}", width)
-            layers.append((Dense(f"hidden_{i}", size, width), norm))
+            # Batch normalisation takes the mean out again: the gradient of a bias before it is
+            # rounding noise, which adaptive rules blow up to full steps.
+            bias = not isinstance(norm, BatchNorm)
+            layers.append((Dense(f"hidden_{i}", size, width, bias), norm))
             size = width
         return tuple(layers)
 

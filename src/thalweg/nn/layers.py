@@ -76,24 +76,32 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 @dataclass(frozen=True)
 class Dense:
-    """y = x W + b, from [B, inputs] to [B, units]."""
+    """y = x W + b, from [B, inputs] to [B, units].
+
+    Args:
+        name: prefix of the parameters.
+        inputs: length of a row.
+        units: length of its image.
+        bias: whether there is a b.
+    """
 
     name: str
     inputs: int
     units: int
+    bias: bool = True
 
     def params(self) -> dict[str, Param]:
         """Return kernel [inputs, units] and bias [units]."""
-        return {
-            f"{self.name}/kernel": Param(
-                (self.inputs, self.units), "kernel", self.inputs, self.units
-            ),
-            f"{self.name}/bias": Param((self.units,), "bias"),
-        }
+        shape = (self.inputs, self.units)
+        specs = {f"{self.name}/kernel": Param(shape, "kernel", *shape)}
+        if self.bias:
+            specs[f"{self.name}/bias"] = Param((self.units,), "bias")
+        return specs
 
     def apply(self, params: Params, x: Array) -> Array:
         """Return the affine map of ``x``."""
-        return x @ params[f"{self.name}/kernel"] + params[f"{self.name}/bias"]
+        product = x @ params[f"{self.name}/kernel"]
+        return product + params[f"{self.name}/bias"] if self.bias else product
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,19 @@ rule in use needs it), the elementwise update of :mod:`thalweg.optim.rules` is
     p' = p − (η − κ·γ)·r − η·weight_decay·p − κ·w'               κ = p_w + p_z·η
 
 Everything with an index is a coefficient, η is ``learning_rate``. A row gives its coefficients as
-functions of the step ``t`` (counted from 1) and of its hyperparameters; those that it leaves out are
-neutral, and what no row in use sets is left out of the compiled program. Everything here is float64
-NumPy on the host, so that bias corrections are exact and no hyperparameter is ever compiled in.
+functions of the step ``t`` (counted from 1) and of its hyperparameters; those that it leaves out
+are neutral, and what no row in use sets is left out of the compiled program. Everything here is
+float64 NumPy on the host: bias corrections are exact, and no hyperparameter is ever compiled in.
 
-Three rewritings keep the update to one root and one quotient for each element. Bias corrections move
-out of the root, into the numerator and epsilon: ``√(v/c) + ε = (√v + √c·ε)/√c``. Adadelta's quotient
-of roots becomes the root of a product: ``√(w + ε)/√(v + ε) = (w + ε)/√((w + ε)·(v + ε))``. Adamax
-keeps the square of its infinity norm. A sign is ``n/|n|`` (with 0/0 = 0).
+Some rewriting keeps the update to one root and one quotient for each element. Bias corrections move
+out of the root, into the numerator and epsilon: ``√(v/c) + ε = (√v + √c·ε)/√c``. Adadelta's
+quotient of roots becomes the root of a product:
+``√(w + ε)/√(v + ε) = (w + ε)/√((w + ε)·(v + ε))``. Adamax keeps the square of its infinity norm.
+AdaBound's limits of a step size become limits of the denominator. A sign is ``n/|n|``, 0/0 = 0.
 
 ``weight_decay`` is decoupled for every rule (Loshchilov and Hutter, "Decoupled weight decay
-regularization", 2019; times the learning rate, as in Optax and torch) except for LAMB and LARS, whose
-definitions put it inside the trust ratio.
+regularization", 2019; times the learning rate, as in Optax and torch) except for LAMB and LARS,
+whose definitions put it inside the trust ratio.
 
 Where Optax and torch differ, the plain name is Optax's rule and ``*_torch`` is torch's.
 """
@@ -342,26 +343,34 @@ _BOUND = _ADAM | {"final_lr": 0.1, "gamma": 0.001}
 _YOGI = {"b1": 0.9, "b2": 0.999, "eps": 1e-3, "initial_accumulator": 1e-6}
 _LARS = {"momentum": 0.9, "trust_coefficient": 0.001, "eps": 0.0}
 
-_CAUCHY = 'Cauchy, "Méthode générale pour la résolution des systèmes d’équations", 1847'
-_ROBBINS = 'Robbins and Monro, "A stochastic approximation method", 1951'
-_POLYAK = 'Polyak, "Some methods of speeding up the convergence of iteration methods", 1964'
-_SUTSKEVER = 'Sutskever et al., "On the importance of initialization and momentum", 2013'
-_BERNSTEIN = 'Bernstein et al., "signSGD: compressed optimisation", 2018'
-_CHEN = 'Chen et al., "Symbolic discovery of optimization algorithms", 2023'
-_DUCHI = 'Duchi, Hazan and Singer, "Adaptive subgradient methods", 2011'
-_ZEILER = 'Zeiler, "ADADELTA: an adaptive learning rate method", 2012'
-_HINTON = 'Tieleman and Hinton, "Lecture 6.5: RMSProp", 2012'
-_GRAVES = 'Graves, "Generating sequences with recurrent neural networks", 2013, eq. 38 to 41'
-_KINGMA = 'Kingma and Ba, "Adam: a method for stochastic optimization", 2015'
-_LOSHCHILOV = 'Loshchilov and Hutter, "Decoupled weight decay regularization", 2019'
-_REDDI = 'Reddi, Kale and Kumar, "On the convergence of Adam and beyond", 2018'
-_DOZAT = 'Dozat, "Incorporating Nesterov momentum into Adam", 2016'
-_LIU = 'Liu et al., "On the variance of the adaptive learning rate and beyond", 2020'
-_ZHUANG = 'Zhuang et al., "AdaBelief optimizer", 2020'
-_ZAHEER = 'Zaheer et al., "Adaptive methods for nonconvex optimization", 2018'
-_LUO = 'Luo et al., "Adaptive gradient methods with dynamic bound of learning rate", 2019'
-_YOU_LAMB = 'You et al., "Large batch optimization for deep learning", 2020'
-_YOU_LARS = 'You, Gitman and Ginsburg, "Large batch training of convolutional networks", 2017'
+_CAUCHY = "Cauchy, Méthode générale pour la résolution des systèmes d'équations simultanées, 1847"
+_ROBBINS = "Robbins and Monro, A stochastic approximation method, 1951"
+_POLYAK = "Polyak, Some methods of speeding up the convergence of iteration methods, 1964"
+_SUTSKEVER = (
+    "Sutskever, Martens, Dahl and Hinton, On the importance of initialization and momentum in deep "
+    "learning, 2013"
+)
+_BERNSTEIN = "Bernstein et al., signSGD: compressed optimisation for non-convex problems, 2018"
+_CHEN = "Chen et al., Symbolic discovery of optimization algorithms, 2023"
+_DUCHI = (
+    "Duchi, Hazan and Singer, Adaptive subgradient methods for online learning and stochastic "
+    "optimization, 2011"
+)
+_ZEILER = "Zeiler, ADADELTA: an adaptive learning rate method, 2012"
+_HINTON = "Tieleman and Hinton, Lecture 6.5: RMSProp, 2012"
+_GRAVES = "Graves, Generating sequences with recurrent neural networks, 2013"
+_KINGMA = "Kingma and Ba, Adam: a method for stochastic optimization, 2015"
+_LOSHCHILOV = "Loshchilov and Hutter, Decoupled weight decay regularization, 2019"
+_REDDI = "Reddi, Kale and Kumar, On the convergence of Adam and beyond, 2018"
+_DOZAT = "Dozat, Incorporating Nesterov momentum into Adam, 2016"
+_LIU = "Liu et al., On the variance of the adaptive learning rate and beyond, 2020"
+_ZHUANG = "Zhuang et al., AdaBelief: adapting stepsizes by the belief in observed gradients, 2020"
+_ZAHEER = "Zaheer et al., Adaptive methods for nonconvex optimization, 2018"
+_LUO = "Luo et al., Adaptive gradient methods with dynamic bound of learning rate, 2019"
+_YOU_LAMB = (
+    "You et al., Large batch optimization for deep learning: training BERT in 76 minutes, 2020"
+)
+_YOU_LARS = "You, Gitman and Ginsburg, Large batch training of convolutional networks, 2017"
 
 
 def _rmsprop_rows() -> list[Rule]:

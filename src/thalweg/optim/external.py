@@ -161,12 +161,9 @@ def from_optax(
         OptionError: ``transformation`` is neither.
     """
     own = dict(hyperparameters or {})
-    averaged = None
-    if evaluation_params is not None:
-        chosen = evaluation_params
 
-        def averaged(state: Any, params: Tree, _: Scalars) -> Tree:
-            return chosen(state, params)
+    def averaged(state: Any, params: Tree, _: Scalars) -> Tree:
+        return params if evaluation_params is None else evaluation_params(state, params)
 
     def make(hp: Scalars) -> optax.GradientTransformation:
         if isinstance(transformation, optax.GradientTransformation):
@@ -305,82 +302,49 @@ def _adopt(hp: Scalars) -> optax.GradientTransformation:
 
 _ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
 
+_ADAN = {"b1": 0.98, "b2": 0.92, "b3": 0.99, "eps": 1e-8}
+_ADEMAMIX = {**_ADAM, "b3": 0.9999, "alpha": 5.0}
+_ADOPT = {"b1": 0.9, "b2": 0.9999, "eps": 1e-6}
+
+_JORDAN = "Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024"
+_LIU = "Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989"
+_DEFAZIO = "Defazio et al., The road less scheduled, 2024"
+_MISHCHENKO = (
+    "Mishchenko and Defazio, Prodigy: an expeditiously adaptive parameter-free learner, 2023"
+)
+_FORET = "Foret et al., Sharpness-aware minimization for efficiently improving generalization, 2021"
+_SHAZEER = "Shazeer and Stern, Adafactor: adaptive learning rates with sublinear memory cost, 2018"
+_XIE = "Xie et al., Adan: adaptive Nesterov momentum for faster optimizing deep models, 2022"
+_PAGLIARDINI = "Pagliardini et al., The AdEMAMix optimizer: better, faster, older, 2024"
+_TANIGUCHI = (
+    "Taniguchi et al., ADOPT: modified Adam can converge with any β2 with the optimal rate, 2024"
+)
+
 _ROWS: list[External] = [
+    External("muon", _muon, {"momentum": 0.95, **_ADAM}, 0.02, source=_JORDAN),
     External(
-        "muon",
-        _muon,
-        {"momentum": 0.95, **_ADAM},
-        0.02,
-        num_slots=2,
-        source='Jordan, "Muon: an optimizer for hidden layers in neural networks", 2024',
-    ),
-    External(
-        "lbfgs",
-        _lbfgs,
-        {},
-        1.0,
+        *("lbfgs", _lbfgs, {}, 1.0),
         extra=("value", "grad", "value_fn"),
         num_slots=24,
         num_gradients=4.0,
-        source='Liu and Nocedal, "On the limited memory BFGS method", 1989',
+        source=_LIU,
     ),
     External(
-        "schedule_free_adamw",
-        _schedule_free_adamw,
-        _ADAM,
-        0.0025,
-        _schedule_free_average,
-        source='Defazio et al., "The road less scheduled", 2024',
+        *("schedule_free_adamw", _schedule_free_adamw, _ADAM, 0.0025, _schedule_free_average),
+        source=_DEFAZIO,
     ),
+    External("prodigy", _prodigy, _ADAM, 1.0, num_slots=4, source=_MISHCHENKO),
     External(
-        "prodigy",
-        _prodigy,
-        _ADAM,
-        1.0,
-        num_slots=4,
-        source='Mishchenko and Defazio, "Prodigy: adaptive parameter-free learner", 2023',
-    ),
-    External(
-        "sam",
-        _sam,
-        {"momentum": 0.9, "rho": 0.05},
-        0.01,
+        *("sam", _sam, {"momentum": 0.9, "rho": 0.05}, 0.01),
         extra=("grad_fn",),
-        num_slots=2,
-        num_gradients=2.0,
-        source='Foret et al., "Sharpness-aware minimization", 2021',
-    ),
-    External(
-        "adafactor",
-        _adafactor,
-        {},
-        0.01,
         num_slots=1,
-        source='Shazeer and Stern, "Adafactor: adaptive rates with sublinear memory", 2018',
+        num_gradients=2.0,
+        source=_FORET,
     ),
-    External(
-        "adan",
-        _adan,
-        {"b1": 0.98, "b2": 0.92, "b3": 0.99, "eps": 1e-8},
-        0.001,
-        num_slots=4,
-        source='Xie et al., "Adan: adaptive Nesterov momentum algorithm", 2022',
-    ),
-    External(
-        "ademamix",
-        _ademamix,
-        {**_ADAM, "b3": 0.9999, "alpha": 5.0},
-        0.001,
-        num_slots=3,
-        source='Pagliardini et al., "The AdEMAMix optimizer", 2024',
-    ),
-    External(
-        "adopt",
-        _adopt,
-        {"b1": 0.9, "b2": 0.9999, "eps": 1e-6},
-        0.001,
-        source='Taniguchi et al., "ADOPT: modified Adam can converge with any beta2", 2024',
-    ),
+    External("adafactor", _adafactor, {}, 0.01, num_slots=1, source=_SHAZEER),
+    External("adan", _adan, _ADAN, 0.001, num_slots=4, source=_XIE),
+    External("ademamix", _ademamix, _ADEMAMIX, 0.001, num_slots=3, source=_PAGLIARDINI),
+    External("adopt", _adopt, _ADOPT, 0.001, source=_TANIGUCHI),
 ]
 
 _OWN = frozenset(optimizer.name for optimizer in _ROWS)
