@@ -363,7 +363,11 @@ def assert_trees_close(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-6) -
 def test_all_kinds_together_equal_each_kind_alone() -> None:
     params = cohort_params(len(KINDS))
     together = run_cohort(KINDS, {"weight_decay": 0.01}, params)
+    seen = {}
     for index, kind in enumerate(KINDS):
+        # Kinds with the same features share a program: one of them is enough.
+        if seen.setdefault(rules.features([kind]), kind) != kind:
+            continue
         one = jax.tree.map(lambda a, index=index: a[index : index + 1], params)
         alone = run_cohort([kind], {"weight_decay": 0.01}, one)
         assert_trees_close(member_of(together, index), member_of(alone, 0))
@@ -635,7 +639,8 @@ def test_a_blend_runs() -> None:
     p = {"w": jnp.ones((2, 3))}
     state = rules.init_state(p, uses)
     step = functools.partial(rules.update, p, p, state, uses=uses)
-    ends = [rules.table([kind], {}, 1, 1, uses=uses) for kind in ("adam", "lars")]
+    hp = {"learning_rate": 0.5}
+    ends = [rules.table([kind], hp, 1, 1, uses=uses) for kind in ("adam", "lars")]
     (a, _), (b, _), (half, _) = (
         step({name: column[0, 0] for name, column in columns.items()})
         for columns in (*ends, rules.blend(*ends, 0.5))

@@ -298,7 +298,7 @@ class Study:
             self._advance(cohorts, trials, level, rung, f"{rung + 1}/{num_rungs}", phase)
             took = self.clock.elapsed() - start
             per_member_epoch = took / max(len(alive) * (level - before), 1e-9)
-            scores = np.array([self.task.sign * trials[i].score for i in alive])
+            scores = np.array([trials[i].rank for i in alive])
             self._keep_weights(cohorts, trials)
             if self._stop() or rung == num_rungs - 1:
                 break
@@ -326,12 +326,7 @@ class Study:
             before = level
         self.searcher = self.searcher.tell(
             configs,
-            np.array(
-                [
-                    self.task.sign * trials[i].score if i in trials else np.nan
-                    for i in range(len(configs))
-                ]
-            ),
+            np.array([trials[i].rank if i in trials else np.nan for i in range(len(configs))]),
         )
         return list(trials.values())
 
@@ -414,9 +409,10 @@ class Study:
         trial.seconds = float(cohort.seconds[member])
         score = cohort.best_score[member]
         if np.isfinite(score):
-            trial.score = float(self.task.sign * score)
+            trial.rank = float(score)
             trial.best_step = int(cohort.best_step[member])
             at = curve.step.index(trial.best_step)
+            trial.score = curve.validation[at]
             trial.validation = {
                 self.task.metric: curve.validation[at],
                 "loss": curve.validation_loss[at],
@@ -433,10 +429,9 @@ class Study:
         self, cohorts: Sequence[tuple[list[int], Cohort]], trials: dict[int, Trial]
     ) -> None:
         """Keep the weights of the best trials so far, so that ending early loses nothing."""
-        sign = self.task.sign
         ranked = sorted(
             (t for t in self.trials if math.isfinite(t.score)),
-            key=lambda t: (-sign * t.score, t.id),
+            key=lambda t: (-t.rank, t.id),
         )
         wanted = {t.id for t in ranked[: max(1, self.settings.num_finalists)]}
         for members, cohort in cohorts:
@@ -462,7 +457,7 @@ class Study:
         """Return trials by score, the best of each Config, best first."""
         order = sorted(
             (t for t in self.trials if t.phase in phases and math.isfinite(t.score)),
-            key=lambda t: (-self.task.sign * t.score, t.id),
+            key=lambda t: (-t.rank, t.id),
         )
         seen: dict[Config, Trial] = {}
         for trial in order:
@@ -485,7 +480,6 @@ class Study:
 
     def _winner(self) -> tuple[Trial, list[Trial]]:
         """Return the winning trial, and the trials whose weights are handed over."""
-        sign = self.task.sign
         groups: dict[Config, list[Trial]] = {}
         for trial in self.trials:
             if trial.phase == "confirm" and trial.status == "completed":
@@ -493,8 +487,8 @@ class Study:
         if groups:
             most = max(len(g) for g in groups.values())
             full = [g for g in groups.values() if len(g) == most]
-            chosen = max(full, key=lambda g: sign * float(np.mean([t.score for t in g])))
-            best = max(chosen, key=lambda t: (sign * t.score, -t.id))
+            chosen = max(full, key=lambda g: float(np.mean([t.rank for t in g])))
+            best = max(chosen, key=lambda t: (t.rank, -t.id))
             return best, chosen
         ranked = [t for t in self._ranked() if t.id in self.weights]
         if not ranked:
@@ -577,10 +571,11 @@ class Study:
         settings = self.settings
         self.reserve = FINISH_SECONDS + 0.04 * (settings.budget.seconds or 0.0)
         speed = self._pilot()
-        epochs, confirm = self._time_plan(speed)
+        epochs = self._time_plan(speed)
         best, stale, brackets = -math.inf, 0, 0
         limit = settings.budget.trials or math.inf
         while True:
+            confirm = self._confirm_seconds(epochs * speed)
             left = self.clock.left() - self.reserve - confirm
             share = left * EXPLORE_SHARE if brackets == 0 else left
             size = self._bracket_size(share / speed, epochs)
@@ -599,9 +594,9 @@ class Study:
             if spent > 0:
                 speed = (self.clock.elapsed() - start) / spent
             brackets += 1
-            now = self.task.sign * (self._best_score() or math.nan)
+            now = max((t.rank for t in self.trials), default=-math.inf)
             stale = 0 if now > best else stale + 1
-            best = max(best, now) if math.isfinite(now) else best
+            best = max(best, now)
             if len(self.trials) >= limit:
                 reason = f"all {len(self.trials)} trials are done"
                 break
@@ -631,6 +626,8 @@ class Study:
             kept = list(range(workers * cohort.plan.width))
             cohort.select(kept)
             steps = min(cohort.steps_per_evaluation, cohort.plan.table_steps)
+            # The first call warms up; only the second is what training costs.
+            cohort.advance(steps, self.pool)
             start = self.clock.elapsed()
             cohort.advance(steps, self.pool)
             epochs = steps * cohort.batch_size / self.data.num_rows
@@ -641,8 +638,15 @@ class Study:
             )
         return max(float(np.mean(seconds)), 1e-7)
 
-    def _time_plan(self, speed: float) -> tuple[float, float]:
-        """Return the epochs of a full training and the seconds set aside for confirming."""
+    def _confirm_seconds(self, training: float) -> float:
+        """Return the seconds to set aside for confirming, where a full training takes so many."""
+        left = max(self.clock.left() - self.reserve, 0.1)
+        wanted = 1.3 * self.settings.num_finalists * self.settings.num_replicates * training
+        compile_seconds = 2.0 if self.folds else 0.0
+        return min(wanted + compile_seconds, 0.35 * left)
+
+    def _time_plan(self, speed: float) -> float:
+        """Plan brackets and confirmation, and return the epochs of a full training."""
         settings = self.settings
         left = max(self.clock.left() - self.reserve, 0.1)
         epochs = settings.epochs
@@ -655,12 +659,11 @@ class Study:
                 "at least two dozen configurations fit into the budget"
             )
         epochs = round(epochs, 1) if epochs < 10 else float(round(epochs))
-        confirm = settings.num_finalists * settings.num_replicates * epochs * speed
-        confirm = min(confirm, 0.35 * left)
         if settings.refit:
             # More rows than before, and one more program to compile.
             self.reserve += 2.0 + 1.5 * settings.num_replicates * epochs * speed
             left = max(self.clock.left() - self.reserve, 0.1)
+        confirm = self._confirm_seconds(epochs * speed)
         size = self._bracket_size((left - confirm) * EXPLORE_SHARE / speed, epochs)
         self.plan = {
             "epochs": epochs,
@@ -673,7 +676,7 @@ class Study:
             f"({speed * epochs * 1000:.3g} ms each), then {settings.num_finalists} finalists "
             f"{self._how_often(settings.num_replicates)}; {self.clock.left():.0f} s left"
         )
-        return epochs, confirm
+        return epochs
 
     def _bracket_size(self, member_epochs: float, epochs: float) -> int:
         """Return how many Configs a bracket of so many member-epochs can start with."""

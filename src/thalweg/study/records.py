@@ -33,6 +33,7 @@ class Trial:
         num_params: trained numbers in its network.
         seconds: time spent on it.
         audit: whether it went on by chance, to measure how often dropping is a mistake.
+        rank: what it is ranked by, more is better: the signed score, ties broken by the loss.
     """
 
     id: int
@@ -51,6 +52,7 @@ class Trial:
     num_params: int = 0
     seconds: float = 0.0
     audit: bool = False
+    rank: float = -math.inf
     validation: dict[str, float] = field(default_factory=dict)
     train: dict[str, float] = field(default_factory=dict)
 

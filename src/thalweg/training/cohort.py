@@ -571,7 +571,8 @@ class Cohort:
         seeds: each member's seed.
         curves: each member's evaluations so far.
         alive: whether each member is still finite, bool [K].
-        best_score: signed best metric of each member so far (more is better), [K].
+        best_score: best score of each member so far, [K]: the signed metric (more is better), with
+            ties between counts of right rows broken by the loss.
         best_step: the step at which it was reached, [K].
         seconds: time spent on each member, [K].
     """
@@ -841,7 +842,6 @@ class Cohort:
 
     def _note(self, block: _Block, step: int, records: Record) -> None:
         """Write an evaluation into the curves of a block's members."""
-        sign = self.engine.task.sign
         flat = Record(*(np.asarray(values).reshape(-1) for values in records))
         losses = np.asarray(flat.validation_loss, np.float64)
         for member, slot in zip(block.members, block.slots, strict=True):
@@ -852,7 +852,7 @@ class Cohort:
             curve.validation.append(float(flat.validation[slot]))
             curve.train.append(float(flat.probe[slot]))
             self.alive[member] = bool(flat.alive[slot])
-            score = sign * float(flat.validation[slot])
+            score = float(flat.score[slot])
             if self.alive[member] and score > self.best_score[member]:
                 self.best_score[member], self.best_step[member] = score, step
         self._reduce_on_plateau(block, losses)

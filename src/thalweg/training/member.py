@@ -30,6 +30,8 @@ from thalweg.training.packing import Packing
 Tree = dict[str, Any]
 Units = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and scale of each regression target."""
+COUNTING = ("accuracy", "balanced_accuracy", "top_5_accuracy", "f1", "f1_macro")
+"""Metrics that count rows: many members, and many steps of one member, are level."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Record(NamedTuple):
     validation: Array
     probe: Array
     alive: Array
-    best_score: Array
+    score: Array
 
 
 @dataclass(frozen=True)
@@ -304,6 +306,16 @@ class Member:
 
     # --------------------------------------------------------------------------------- evaluate
 
+    def _rank(self, validation: Array, loss: Array) -> Array:
+        """Return the signed metric; between equal counts of right rows the smaller loss decides.
+
+        The loss moves the score by less than half of what one row does.
+        """
+        score = self.task.sign * validation
+        if self.task.metric in COUNTING:
+            score = score - (0.5 / max(self.num_validation, 1)) * loss / (1.0 + loss)
+        return score
+
     def weights(self, carry: Carry, hyper: Tree) -> Tree:
         """Return the (packed) weights that predict: averaged ones where the member averages."""
         if self.features.external is not None:
@@ -340,7 +352,7 @@ class Member:
         plain = {name: value for name, value in hyper.items() if name != "label_smoothing"}
         validation_loss = self._loss_of(raw[:cut], rows.target[:cut], plain).mean()
         alive = carry.alive & jnp.isfinite(validation_loss)
-        score = jnp.where(alive, self.task.sign * validation, -jnp.inf)
+        score = jnp.where(alive, self._rank(validation, validation_loss), -jnp.inf)
         improved = score > carry.best_score
         best = freeze(improved, (params, carry.state), carry.best)
         record = Record(
@@ -349,11 +361,11 @@ class Member:
             validation=validation,
             probe=probe,
             alive=alive,
-            best_score=jnp.maximum(score, carry.best_score),
+            score=score,
         )
         carry = carry._replace(
             best=best,
-            best_score=record.best_score,
+            best_score=jnp.maximum(score, carry.best_score),
             loss_sum=jnp.zeros_like(carry.loss_sum),
             alive=alive,
         )
