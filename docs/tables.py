@@ -132,11 +132,14 @@ def rules() -> str:
     """Return the rule table."""
     coefficients = importlib.import_module("thalweg.optim.coefficients")
     rows = []
+    first_with: dict[str, str] = {}
     for rule in coefficients.RULES.values():
-        # A function made by another is documented where it is made.
-        owner = getattr(coefficients, rule.coefficients.__qualname__.split(".")[0])
+        # A function made by another is documented where it is made, for all that are made there.
+        owner = rule.coefficients.__qualname__.split(".")[0]
+        first = first_with.setdefault(owner, rule.name)
+        update = prose(getattr(coefficients, owner)) if first == rule.name else f"as `{first}`"
         own = settings(rule.hyperparameters)
-        rows.append([f"`{rule.name}`", prose(owner), own, number(rule.learning_rate), rule.source])
+        rows.append([f"`{rule.name}`", update, own, number(rule.learning_rate), rule.source])
     return table(["name", "update", "own hyperparameters", "usual rate", "source"], rows)
 
 
@@ -187,10 +190,13 @@ def schedules() -> str:
     """Return the schedules."""
     from thalweg.optim.schedules import SCHEDULES
 
-    rows = [
-        [f"`{known.name}`", prose(known.factor), settings(known.hyperparameters), known.source]
-        for known in SCHEDULES.values()
-    ]
+    rows = []
+    for known in SCHEDULES.values():
+        factor = prose(known.factor)
+        if known.stateful:
+            factor = "1, times `plateau_factor` whenever the validation loss has stood still"
+        own = settings(known.hyperparameters)
+        rows.append([f"`{known.name}`", factor, own, known.source])
     return table(["name", "factor on the peak rate", "own hyperparameters", "source"], rows)
 
 
@@ -205,7 +211,7 @@ def commands() -> str:
         rows = []
         for parameter in command.params:
             if parameter.param_type_name == "argument":
-                shown, about = parameter.human_readable_name.upper().strip("{}"), "required"
+                shown, about = parameter.name.upper(), "required"
             else:
                 shown = ", ".join([*parameter.opts, *parameter.secondary_opts])
                 default = parameter.default

@@ -527,6 +527,27 @@ def test_no_nan_where_something_is_zero(at: str) -> None:
         assert_trees_close(p["w"][still], start["w"][still], 0, 0)
 
 
+@pytest.mark.parametrize("kind", ["lamb", "lars"])
+def test_parameters_end_to_end_in_a_vector_have_their_own_trust_ratios(kind: str) -> None:
+    uses = rules.features([kind])
+    rng = np.random.default_rng(0)
+    shapes = {"a": (3, 4), "b": (70,), "c": (1,)}
+    p, g = (
+        {n: jnp.asarray(rng.normal(size=s) * len(n + n), jnp.float32) for n, s in shapes.items()}
+        for _ in range(2)
+    )
+    p["b"] = 5 * p["b"]
+
+    def joined(tree: Any) -> Any:
+        return {"big": tree["a"], "vector": jnp.concatenate([tree["b"], tree["c"]])}
+
+    c = {k: v[0, 0] for k, v in rules.table([kind], {"weight_decay": 0.1}, 1, 1).items()}
+    apart, _ = rules.update(p, g, rules.init_state(p, uses), c, uses)
+    state = rules.init_state(joined(p), uses)
+    together, _ = rules.update(joined(p), joined(g), state, c, uses, segments={"vector": (70, 1)})
+    assert_trees_close(together, joined(apart), rtol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(7,), (64,), (2114,), (30, 64), (3, 3, 5, 7), (1,), (129, 1)])
 def test_norms_of_many_members(shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(0).normal(size=(33, *shape)).astype(np.float32)

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr
 
 from thalweg.errors import unknown_option
 from thalweg.space import INITIALISERS
@@ -99,6 +98,8 @@ def _shape_draw(kind: str, z: np.ndarray, spec: Param) -> np.ndarray:
         "lecun": 1.0 / max(spec.fan_in, 1),
     }[family]
     if distribution == "uniform":
+        from scipy.special import ndtr
+
         # The probability transform keeps the draw common to normal and uniform initialisers.
         unit = (2.0 * ndtr(z) - 1.0) * np.sqrt(3.0)
         return (unit * np.sqrt(variance)).astype(np.float32)

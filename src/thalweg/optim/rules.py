@@ -24,6 +24,7 @@ member that runs alone takes its own branch, 6 to 23 (:func:`_by_group`).
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -351,6 +352,7 @@ def update(
     coefficients: Mapping[str, Any],
     uses: Uses,
     alive: Any = None,
+    segments: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """Take one step of one member, learning rate and weight decay included.
 
@@ -363,6 +365,8 @@ def update(
         coefficients: One step's scalars by name, as in :func:`table`.
         uses: From :func:`features`; static.
         alive: A Boolean scalar; where it is False everything stays as it was. None means True.
+        segments: For a vector of ``params`` that holds several parameters end to end, by its name,
+            their sizes: trust ratios are then taken for each of them.
 
     Returns:
         The new parameters and state, of the same structure and dtypes.
@@ -370,22 +374,24 @@ def update(
     import jax
     import jax.numpy as jnp
 
-    leaves, treedef = jax.tree.flatten(params)
+    paths, treedef = jax.tree_util.tree_flatten_with_path(params)
+    leaves = [leaf for _, leaf in paths]
+    sizes = [tuple((segments or {}).get(getattr(path[-1], "key", ""), ())) for path, _ in paths]
     slots = {name: treedef.flatten_up_to(state[name]) for name in uses.state}
     scalars = {name: jnp.asarray(coefficients[name]) for name in uses.columns}
     grads = treedef.flatten_up_to(grads)
     if len(uses.groups) > 1 and sum(leaf.size for leaf in leaves) >= _LARGE:
         row = jnp.stack(list(scalars.values()))
-        results = _by_group(leaves, slots, grads, row, alive, uses)
+        results = _by_group(leaves, slots, grads, row, alive, uses, sizes)
     else:
-        results = _step(leaves, slots, grads, scalars, alive, group=uses.union)
+        results = _step(leaves, slots, grads, scalars, alive, group=uses.union, sizes=sizes)
     return treedef.unflatten(results[0]), {
         name: treedef.unflatten(slot) for name, slot in results[1].items()
     }
 
 
 def _by_group(
-    leaves: Any, slots: Any, grads: Any, row: Any, alive: Any, uses: Uses
+    leaves: Any, slots: Any, grads: Any, row: Any, alive: Any, uses: Uses, sizes: Any
 ) -> tuple[list[Any], dict[str, list[Any]]]:
     """Update a member by its own group where it runs alone, by the union beside others."""
     import jax
@@ -400,7 +406,8 @@ def _by_group(
             def body(_: Any, carry: Any, group: frozenset[str] = group) -> Any:
                 # Otherwise products that do not change from round to round are taken in advance.
                 (leaves, slots), now, c = jax.lax.optimization_barrier((carry, grads, row))
-                return _step(leaves, slots, now, unstack(c, uses), alive, group=group)
+                scalars = unstack(c, uses)
+                return _step(leaves, slots, now, scalars, alive, group=group, sizes=sizes)
 
             # A loop of no or one round: unlike a conditional's, its results stay where they are.
             carry = jax.lax.fori_loop(0, (own == index).astype(int), body, carry)
@@ -415,7 +422,8 @@ def _by_group(
         else:
 
             def union(leaves: Any, slots: Any, grads: Any, row: Any, alive: Any) -> Any:
-                return _step(leaves, slots, grads, unstack(row, uses), alive, group=uses.union)
+                scalars = unstack(row, uses)
+                return _step(leaves, slots, grads, scalars, alive, group=uses.union, sizes=sizes)
 
             result = jax.vmap(union, in_axes=axes, axis_size=size)(*args)
         return result, jax.tree.map(lambda _: True, result)
@@ -519,6 +527,20 @@ def _ratio(p: Any, r: Any, c: Mapping[str, Any]) -> Any:
     )
 
 
+def _ratios(p: Any, r: Any, c: Mapping[str, Any], sizes: tuple[int, ...]) -> Any:
+    """Return the trust ratio of one array, or of each of those that lie end to end in a vector."""
+    import jax.numpy as jnp
+
+    if not sizes:
+        return _ratio(p, r, c)
+    ends = tuple(itertools.accumulate(sizes))
+    parts = [
+        jnp.broadcast_to(_ratio(p[end - size : end], r[end - size : end], c), (size,))
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    return jnp.concatenate(parts)
+
+
 def _step(
     leaves: Any,
     slots: Any,
@@ -527,6 +549,7 @@ def _step(
     alive: Any,
     *,
     group: frozenset[str],
+    sizes: Sequence[tuple[int, ...]],
 ) -> tuple[list[Any], dict[str, list[Any]]]:
     """Update every array of one member."""
     import jax
@@ -548,7 +571,7 @@ def _step(
         if "trust" in group or "w" in names:
             # Several passes read the direction: without the barrier each computes it again.
             u = jax.lax.optimization_barrier(u)
-        r = u * _ratio(p, u, c) if "trust" in group else u
+        r = u * _ratios(p, u, c, sizes[index]) if "trust" in group else u
         rate = c["learning_rate"]
         if "w" in names:
             new["w"] = _third(state["w"], new, u, r, rate, c, group)

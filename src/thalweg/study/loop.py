@@ -417,7 +417,7 @@ class Study:
                 self.task.metric: curve.validation[at],
                 "loss": curve.validation_loss[at],
             }
-            trial.train = {self.task.metric: curve.train[at], "loss": curve.train_loss[at]}
+            trial.train = {self.task.metric: curve.train[at], "loss": curve.probe_loss[at]}
         if not cohort.alive[member]:
             trial.status = "diverged"
         elif trial.steps >= cohort.total_steps:

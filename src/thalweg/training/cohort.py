@@ -21,14 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from scipy import special
 
 from thalweg.errors import SpaceError
 from thalweg.models import InputShape, Network, build, count_params
 from thalweg.nn.initialisers import initial_params
 from thalweg.nn.layers import Context
 from thalweg.optim import rules
-from thalweg.optim.external import EXTERNAL, External
+from thalweg.optim.external import EXTERNAL
 from thalweg.optim.schedules import PlateauState, factors, plateau_init, plateau_update
 from thalweg.space import HYPERPARAMETERS, Config, Structure
 from thalweg.task import Task
@@ -150,7 +149,11 @@ def features_of(
         mixup=beyond("mixup", 0.0),
         input_noise=beyond("input_noise", 0.0),
         ema=beyond("ema", 0.0),
-        class_weight=beyond("class_weight", 0.0) and task.kind != "regression",
+        class_weight=(
+            max(len(task.classes), 2)
+            if beyond("class_weight", 0.0) and task.kind != "regression"
+            else 0
+        ),
         row_weight=row_weight,
     )
 
@@ -158,38 +161,81 @@ def features_of(
 def constants_of(
     configs: Sequence[Config], task: Task, features: Features, class_share: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """Return the members' constants as float32 arrays [K] (class weights [K, C])."""
+    """Return the members' constants by column, float64 [K] each."""
     table = {
-        name: np.array([c.get_or_default(name) for c in configs], np.float32)
+        name: np.array([c.get_or_default(name) for c in configs], np.float64)
         for name in features.constants
     }
     if len(features.losses) > 1:
         chosen = [c.get_or_default("loss") or task.loss for c in configs]
         for name in features.losses:
-            table[f"loss:{name}"] = np.array([c == name for c in chosen], np.float32)
+            table[f"loss:{name}"] = np.array([c == name for c in chosen], np.float64)
     if features.class_weight:
         assert class_share is not None
         power = np.array([c.get_or_default("class_weight") for c in configs])[:, None]
         inverse = np.maximum(class_share, 1e-12)[None] ** -power
         # The mean weight over the training rows is one, so that learning rates keep their meaning.
-        mean = (inverse * class_share[None]).sum(1, keepdims=True)
-        table["class_weights"] = (inverse / mean).astype(np.float32)
+        weights = inverse / (inverse * class_share[None]).sum(1, keepdims=True)
+        for i in range(features.class_weight):
+            table[f"class:{i}"] = weights[:, i]
     if features.external is not None:
-        table |= _external_constants(configs, features.external)
+        for name, default in features.external.hyperparameters.items():
+            table[name] = np.array([c.get(name, default) for c in configs], np.float64)
     return table
 
 
-def _external_constants(configs: Sequence[Config], external: External) -> dict[str, np.ndarray]:
-    """Return a structural optimizer's own hyperparameters, float32 [K] each."""
-    defaults = {
-        "learning_rate": external.learning_rate,
-        "weight_decay": 0.0,
-        **external.hyperparameters,
-    }
-    return {
-        name: np.array([c.get(name, default) for c in configs], np.float32)
-        for name, default in defaults.items()
-    }
+def scalars_of(
+    configs: Sequence[Config],
+    seeds: Sequence[int],
+    features: Features,
+    constants: Mapping[str, np.ndarray],
+    schedule: np.ndarray,
+    first_step: int,
+) -> np.ndarray:
+    """Return the scalars of K members for T steps, float32 [T, K, C] by ``features.columns``.
+
+    Args:
+        configs: each member's Config.
+        seeds: each member's seed.
+        features: what the program contains.
+        constants: from ``constants_of``, for these members.
+        schedule: factor on the learning rate, [T, K].
+        first_step: number of the first step, from 0.
+    """
+    num_steps, num_members = schedule.shape
+    given = {name: _column(configs, name) for name in _numeric_names(configs)}
+    columns: dict[str, np.ndarray] = {}
+    if features.external is None:
+        kinds = [c.get_or_default("optimizer") for c in configs]
+        columns |= rules.table(
+            kinds, given, first_step + 1, num_steps, schedule=schedule, uses=features.uses
+        )
+    else:
+        rate = [c.get("learning_rate", features.external.learning_rate) for c in configs]
+        columns["learning_rate"] = schedule * np.array(rate)
+        columns["weight_decay"] = np.array([c.get("weight_decay", 0.0) for c in configs])
+    if features.mixup:
+        alpha = np.array([c.get_or_default("mixup") for c in configs])
+        unit = np.stack([_mixup_uniform(s, first_step, num_steps) for s in seeds], 1)
+        columns["mixup"] = _mixup_share(alpha, unit)
+    if features.ema:
+        decay = np.array([c.get_or_default("ema") for c in configs])
+        steps = np.arange(first_step, first_step + num_steps)[:, None]
+        # A short history is averaged over its own length, so that the start does not linger.
+        columns["ema"] = np.minimum(decay, (1.0 + steps) / (10.0 + steps)) * (decay > 0)
+    out = np.empty((num_steps, num_members, len(features.columns)), np.float32)
+    for i, name in enumerate(features.columns):
+        out[..., i] = columns[name] if name in columns else constants[name]
+    return out
+
+
+def _mixup_share(alpha: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Return the larger share of the mixture, Beta(alpha, alpha) at the quantiles ``unit``."""
+    from scipy.special import betaincinv
+
+    shape = np.maximum(alpha, 1e-6)
+    share = betaincinv(shape, shape, unit)
+    return np.where(alpha > 0, np.maximum(share, 1.0 - share), 1.0)
 
 
 def _column(configs: Sequence[Config], name: str) -> np.ndarray:
@@ -377,7 +423,7 @@ class Engine:
         batch_size = self.batch_size(structure)
         full = batch_size == self.data.num_rows
         config = Config(optimizer=structure.external) if structure.external else Config()
-        carry, hyper = _initial(member, [config] * plan.block, [0] * plan.block, self)
+        carry = _initial(member, [config] * plan.block, [0] * plan.block, self)
         num_columns = len(self.features.columns)
         table_shape = (plan.groups, plan.table_steps, plan.width, num_columns)
         index_steps = 1 if full else plan.table_steps
@@ -385,7 +431,6 @@ class Engine:
         scalar = jax.ShapeDtypeStruct((), jnp.int32)
         arguments = (
             shapes_of(_grouped(carry, plan)),
-            shapes_of(_grouped(hyper, plan)),
             jax.ShapeDtypeStruct(table_shape, jnp.float32),
             jax.ShapeDtypeStruct((plan.groups, index_steps, index_width), jnp.int32),
             jax.ShapeDtypeStruct((plan.groups,), jnp.uint32),
@@ -425,8 +470,8 @@ def _grouped(tree: Any, plan: Plan) -> Any:
 
 def _initial(
     member: Member, configs: Sequence[Config], seeds: Sequence[int], engine: Engine
-) -> tuple[Carry, dict[str, np.ndarray]]:
-    """Return carry and constants of members before their first step, as host arrays [K, …]."""
+) -> Carry:
+    """Return the carry of members before their first step, as host arrays [K, …]."""
     num = len(configs)
     params: dict[str, np.ndarray] = {}
     specs = member.network.params()
@@ -446,11 +491,14 @@ def _initial(
         for name, value in member.network.state().items()
     }
     features = engine.features
-    hyper = constants_of(configs, engine.task, features, engine.class_share)
     packed = member.packing.pack(params)
     if features.external is not None:
         external = features.external
-        opt = jax.jit(jax.vmap(external.init))(params, hyper)
+        own = constants_of(configs, engine.task, features, engine.class_share)
+        rate = [c.get("learning_rate", external.learning_rate) for c in configs]
+        own |= {"learning_rate": np.array(rate)}
+        scalars = {name: values.astype(np.float32) for name, values in own.items()}
+        opt = jax.jit(jax.vmap(external.init))(params, scalars)
     else:
         kinds = [c.get_or_default("optimizer") for c in configs]
         given = {name: _column(configs, name) for name in _numeric_names(configs)}
@@ -465,7 +513,7 @@ def _initial(
             }
             for slot in features.uses.state
         }
-    carry = Carry(
+    return Carry(
         params=packed,
         opt=opt,
         state=state,
@@ -475,7 +523,6 @@ def _initial(
         loss_sum=np.zeros(num, np.float32),
         alive=np.ones(num, bool),
     )
-    return carry, hyper
 
 
 def _advance(member: Member, plan: Plan, full: bool) -> Callable[..., Any]:
@@ -483,7 +530,6 @@ def _advance(member: Member, plan: Plan, full: bool) -> Callable[..., Any]:
 
     def advance(
         carry: Any,
-        hyper: Any,
         table: Any,
         index: Any,
         keys: Any,
@@ -494,27 +540,27 @@ def _advance(member: Member, plan: Plan, full: bool) -> Callable[..., Any]:
         train: Rows,
         evaluated: Rows,
     ) -> Any:
-        def one_group(group: Any, carry: Any, hyper: Any) -> Any:
+        def one_group(group: Any, carry: Any) -> Any:
             def body(t: Any, carry: Any) -> Any:
                 rows = train if full else train.take(index[group, t])
                 key = step_key(keys[group], first_step + t)
                 row = table[group, t]
                 if plan.width == 1:
-                    return member.step(carry, rows, hyper, row[0], key)
-                step = jax.vmap(member.step, in_axes=(0, None, 0, 0, None))
-                return step(carry, rows, hyper, row, key)
+                    return member.step(carry, rows, row[0], key)
+                return jax.vmap(member.step, in_axes=(0, None, 0, None))(carry, rows, row, key)
 
             def evaluate(carry: Any) -> Any:
+                row = table[group, 0]
                 if plan.width == 1:
-                    return member.evaluate(carry, evaluated, hyper, since)
-                score = jax.vmap(member.evaluate, in_axes=(0, None, 0, None))
-                return score(carry, evaluated, hyper, since)
+                    carry, record = member.evaluate(carry, evaluated, row[0], since)
+                else:
+                    score = jax.vmap(member.evaluate, in_axes=(0, None, 0, None))
+                    carry, record = score(carry, evaluated, row, since)
+                return carry, jnp.stack([value.astype(jnp.float32) for value in record], axis=-1)
 
             def skip(carry: Any) -> Any:
                 shape = () if plan.width == 1 else (plan.width,)
-                nothing = jnp.full(shape, jnp.nan, jnp.float32)
-                record = Record(nothing, nothing, nothing, nothing, carry.alive, carry.best_score)
-                return carry, record
+                return carry, jnp.zeros((*shape, len(Record._fields)), jnp.float32)
 
             carry = lax.fori_loop(0, num_steps, body, carry)
             return lax.cond(since > 0, evaluate, skip, carry)
@@ -522,8 +568,7 @@ def _advance(member: Member, plan: Plan, full: bool) -> Callable[..., Any]:
         def body(group: Any, done: Any) -> Any:
             carry, records = done
             own = jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, group, 0, False), carry)
-            constants = jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, group, 0, False), hyper)
-            own, record = one_group(group, own, constants)
+            own, record = one_group(group, own)
 
             def put(all_: Any, one: Any) -> Any:
                 return lax.dynamic_update_index_in_dim(all_, one, group, 0)
@@ -531,8 +576,7 @@ def _advance(member: Member, plan: Plan, full: bool) -> Callable[..., Any]:
             return jax.tree.map(put, carry, own), jax.tree.map(put, records, record)
 
         shape = (plan.groups,) if plan.width == 1 else (plan.groups, plan.width)
-        empty = jnp.zeros(shape, jnp.float32)
-        records = Record(empty, empty, empty, empty, jnp.zeros(shape, bool), empty)
+        records = jnp.zeros((*shape, len(Record._fields)), jnp.float32)
         return lax.fori_loop(0, num_groups, body, (carry, records))
 
     return advance
@@ -550,6 +594,7 @@ class Curve:
     validation_loss: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
     train: list[float] = field(default_factory=list)
+    probe_loss: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -557,7 +602,6 @@ class _Block:
     members: list[int]
     slots: list[int]
     carry: Any
-    hyper: Any
     keys: np.ndarray
     seeds: list[int]
     num_groups: int
@@ -613,13 +657,16 @@ class Cohort:
         self.seconds = np.zeros(num)
         self._plateau = plateau_init(num)
         self._unmeasured = 0
-        carry, hyper = _initial(self.member, self.configs, self.seeds, engine)
-        self._blocks = self._lay_out(list(range(num)), carry, hyper)
+        self._constants = constants_of(
+            self.configs, engine.task, engine.features, engine.class_share
+        )
+        carry = _initial(self.member, self.configs, self.seeds, engine)
+        self._blocks = self._lay_out(list(range(num)), carry)
 
     # ------------------------------------------------------------------------------------ blocks
 
-    def _lay_out(self, members: list[int], carry: Any, hyper: Any) -> list[_Block]:
-        """Put members (rows of the host arrays ``carry`` and ``hyper``, in order) into blocks."""
+    def _lay_out(self, members: list[int], carry: Any) -> list[_Block]:
+        """Put members (rows of the host arrays of ``carry``, in order) into blocks."""
         plan = self.plan
         groups: list[list[int]] = []
         by_seed: dict[int, list[int]] = {}
@@ -649,7 +696,6 @@ class Cohort:
                     members=[members[r] for r in rows],
                     slots=slots,
                     carry=jax.tree.map(take, carry),
-                    hyper=jax.tree.map(take, hyper),
                     keys=keys,
                     seeds=padded,
                     num_groups=len(chosen),
@@ -665,7 +711,7 @@ class Cohort:
     def select(self, keep: Iterable[int]) -> None:
         """Go on with these members only."""
         wanted = set(keep)
-        members, carries, hypers = [], [], []
+        members, carries = [], []
         for block in self._blocks:
             own = [(m, s) for m, s in zip(block.members, block.slots, strict=True) if m in wanted]
             if not own:
@@ -674,7 +720,6 @@ class Cohort:
             rows = np.array([s for _, s in own])
             host = _host_rows(rows, self.plan)
             carries.append(jax.tree.map(host, block.carry))
-            hypers.append(jax.tree.map(host, block.hyper))
         if not members:
             self._blocks = []
             return
@@ -683,10 +728,9 @@ class Cohort:
             return np.concatenate(parts)
 
         carry = jax.tree.map(join, *carries)
-        hyper = jax.tree.map(join, *hypers)
         order = np.argsort(members, kind="stable")
-        carry, hyper = jax.tree.map(lambda a: a[order], (carry, hyper))
-        self._blocks = self._lay_out([members[i] for i in order], carry, hyper)
+        carry = jax.tree.map(lambda a: a[order], carry)
+        self._blocks = self._lay_out([members[i] for i in order], carry)
 
     def weights(self, member: int, *, best: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return one member's parameters and state, as host arrays.
@@ -770,7 +814,6 @@ class Cohort:
             index = zero_index if full else self._indices(block, first, length)
             block.carry, records = self._program.call(
                 block.carry,
-                block.hyper,
                 self._table(block, first, length),
                 index,
                 block.keys,
@@ -782,7 +825,7 @@ class Cohort:
                 engine.evaluated,
             )
             if since:
-                self._note(block, first + length, jax.tree.map(np.asarray, records))
+                self._note(block, first + length, np.asarray(records))
             else:
                 jax.block_until_ready(records)
             self.seconds[block.members] += (time.perf_counter() - start) / len(block.members)
@@ -801,49 +844,29 @@ class Cohort:
 
     def _table(self, block: _Block, first: int, length: int) -> np.ndarray:
         """Return the per-step scalars of a block, [groups, table_steps, width, C]."""
-        features, plan = self.engine.features, self.plan
+        plan = self.plan
         configs = [self.configs[m] for m in block.members]
         kinds = [c.get_or_default("schedule") for c in configs]
         given = {name: _column(configs, name) for name in _numeric_names(configs)}
         total = np.full(len(configs), self.total_steps)
         schedule = factors(kinds, given, first, length, total)
-        schedule = schedule * self._plateau.scale[block.members]
-        if features.external is None:
-            optimizers = [c.get_or_default("optimizer") for c in configs]
-            columns = rules.table(
-                optimizers, given, first + 1, length, schedule=schedule, uses=features.uses
-            )
-            scalars = rules.stack(columns, features.uses)
-        else:
-            rates = _external_constants(configs, features.external)["learning_rate"]
-            scalars = np.zeros(
-                (length, len(configs), len(rules.columns(features.uses))), np.float32
-            )
-            scalars[..., features.columns.index("learning_rate")] = schedule * rates
-        extra = []
-        if features.mixup:
-            alpha = np.array([c.get_or_default("mixup") for c in configs])
-            seeds = [self.seeds[m] for m in block.members]
-            unit = np.stack([_mixup_uniform(s, first, length) for s in seeds], 1)
-            share = special.betaincinv(np.maximum(alpha, 1e-6), np.maximum(alpha, 1e-6), unit)
-            extra.append(np.where(alpha > 0, np.maximum(share, 1 - share), 1.0))
-        if features.ema:
-            decay = np.array([c.get_or_default("ema") for c in configs])
-            steps = np.arange(first, first + length)[:, None]
-            # A short history is averaged over its own length, so that the start does not linger.
-            extra.append(np.minimum(decay, (1.0 + steps) / (10.0 + steps)) * (decay > 0))
-        if extra:
-            stacked = np.stack(extra, -1).astype(np.float32)
-            scalars = np.concatenate([scalars, stacked], axis=-1)
+        scalars = scalars_of(
+            configs,
+            [self.seeds[m] for m in block.members],
+            self.engine.features,
+            {name: values[block.members] for name, values in self._constants.items()},
+            schedule * self._plateau.scale[block.members],
+            first,
+        )
         table = np.zeros((plan.block, plan.table_steps, scalars.shape[-1]), np.float32)
         table[block.slots, :length] = np.swapaxes(scalars, 0, 1)
         table = table.reshape(plan.groups, plan.width, plan.table_steps, -1)
         return np.ascontiguousarray(np.swapaxes(table, 1, 2))
 
-    def _note(self, block: _Block, step: int, records: Record) -> None:
+    def _note(self, block: _Block, step: int, records: np.ndarray) -> None:
         """Write an evaluation into the curves of a block's members."""
-        flat = Record(*(np.asarray(values).reshape(-1) for values in records))
-        losses = np.asarray(flat.validation_loss, np.float64)
+        flat = Record(*records.reshape(-1, records.shape[-1]).astype(np.float64).T)
+        losses = flat.validation_loss
         for member, slot in zip(block.members, block.slots, strict=True):
             curve = self.curves[member]
             curve.step.append(step)
@@ -851,6 +874,7 @@ class Cohort:
             curve.validation_loss.append(float(losses[slot]))
             curve.validation.append(float(flat.validation[slot]))
             curve.train.append(float(flat.probe[slot]))
+            curve.probe_loss.append(float(flat.probe_loss[slot]))
             self.alive[member] = bool(flat.alive[slot])
             score = float(flat.score[slot])
             if self.alive[member] and score > self.best_score[member]:

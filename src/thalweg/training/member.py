@@ -2,7 +2,7 @@
 
 Everything here is pure and written for one member; ``cohort.py`` maps it over many and compiles it.
 What no member of a cohort uses is left out of the program (``Features`` is static); what they use
-with different values is an argument (``Hyper``).
+with different values is an argument (the scalars of a step, one row of the cohort's table).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Features:
         mixup: whether any member mixes pairs of rows.
         input_noise: whether any member adds noise to its inputs.
         ema: whether any member averages its weights.
-        class_weight: whether any member weights classes.
+        class_weight: number of classes where any member weights them, else 0.
         row_weight: whether the rows carry weights.
     """
 
@@ -67,7 +67,7 @@ class Features:
     mixup: bool = False
     input_noise: bool = False
     ema: bool = False
-    class_weight: bool = False
+    class_weight: int = 0
     row_weight: bool = False
 
     @property
@@ -84,10 +84,21 @@ class Features:
         return (*(name for name in own if getattr(self, name)), *self.loss_hyperparameters)
 
     @property
+    def own(self) -> tuple[str, ...]:
+        """Names of the structural optimizer's own hyperparameters."""
+        return tuple(self.external.hyperparameters) if self.external else ()
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the per-step scalars, in the order of a row of the stacked table."""
-        extra = [name for name in ("mixup", "ema") if getattr(self, name)]
-        return (*rules.columns(self.uses), *extra)
+        """Names of a member's scalars at a step, in the order of a row of the cohort's table.
+
+        Those of the rule table change from step to step, and so may ``mixup`` and ``ema``; the
+        others are the member's constants.
+        """
+        stepwise = tuple(name for name in ("mixup", "ema") if getattr(self, name))
+        losses = tuple(f"loss:{name}" for name in self.losses) if len(self.losses) > 1 else ()
+        classes = tuple(f"class:{i}" for i in range(self.class_weight))
+        return (*self.uses.columns, *stepwise, *self.constants, *losses, *classes, *self.own)
 
 
 class Rows(NamedTuple):
@@ -131,6 +142,7 @@ class Record(NamedTuple):
     validation_loss: Array
     validation: Array
     probe: Array
+    probe_loss: Array
     alive: Array
     score: Array
 
@@ -159,101 +171,107 @@ class Member:
         """How the parameters are kept between steps."""
         return Packing(tuple((n, spec.shape) for n, spec in self.network.params().items()))
 
+    def scalars(self, row: Array) -> Tree:
+        """Return a member's scalars by name from a row [C] of the cohort's table."""
+        return {name: row[i] for i, name in enumerate(self.features.columns)}
+
     # ------------------------------------------------------------------------------------- loss
 
     def loss(
-        self, params: Tree, state: Tree, rows: Rows, hyper: Tree, scalars: Tree, key: Array
+        self, params: Tree, state: Tree, rows: Rows, scalars: Tree, key: Array
     ) -> tuple[Array, tuple[Tree, Array]]:
         """Return a batch's mean loss, and with it (new state, the same loss)."""
         features = self.features
         weight = rows.weight
         if features.class_weight:
-            by_class = class_weights_of(rows.target, hyper["class_weights"])
+            by_class = jnp.stack([scalars[f"class:{i}"] for i in range(features.class_weight)])
+            by_class = class_weights_of(rows.target, by_class)
             weight = by_class if weight is None else weight * by_class
         context = Context(
             train=True,
-            dropout=hyper["dropout"] if features.dropout else None,
+            dropout=scalars["dropout"] if features.dropout else None,
             key=key,
             weight=rows.weight,
-            input_noise=hyper["input_noise"] if features.input_noise else None,
+            input_noise=scalars["input_noise"] if features.input_noise else None,
             mix=scalars["mixup"] if features.mixup else None,
         )
         outputs, state = self.network.apply(params, state, rows.fields, context)
-        per_row = self._loss_of(outputs, rows.target, hyper)
+        per_row = self._loss_of(outputs, rows.target, scalars)
         if features.mixup:
             # The order within a batch is random, so its reverse is a random pairing.
             share = scalars["mixup"]
-            other = self._loss_of(outputs, rows.target[::-1], hyper)
+            other = self._loss_of(outputs, rows.target[::-1], scalars)
             per_row = share * per_row + (1.0 - share) * other
         value = weighted_mean(per_row, weight)
         return value, (state, value)
 
-    def _loss_of(self, outputs: Array, target: Array, hyper: Tree) -> Array:
+    def _loss_of(self, outputs: Array, target: Array, scalars: Tree) -> Array:
         return mixed_loss(
             self.task.kind,
             self.features.losses,
-            self._loss_weights(hyper),
+            self._loss_weights(scalars),
             outputs,
             target,
-            {name: hyper[name] for name in self.features.loss_hyperparameters if name in hyper},
+            {n: scalars[n] for n in self.features.loss_hyperparameters if n in scalars},
             units=self.units,
         )
 
-    def _loss_weights(self, hyper: Tree) -> Tree:
+    def _loss_weights(self, scalars: Tree) -> Tree:
         """Return 1 for the member's loss and 0 for the others in use; nothing if all use one."""
         if len(self.features.losses) == 1:
             return {}
-        return {name: hyper[f"loss:{name}"] for name in self.features.losses}
+        return {name: scalars[f"loss:{name}"] for name in self.features.losses}
 
     def gradients(
-        self, carry: Carry, rows: Rows, hyper: Tree, scalars: Tree, key: Array
+        self, carry: Carry, rows: Rows, scalars: Tree, key: Array
     ) -> tuple[Array, Tree, Tree]:
         """Return loss, clipped gradients (penalties included) and the new state."""
         features = self.features
         params = self.packing.unpack(carry.params)
         (value, (state, _)), grads = jax.value_and_grad(self.loss, has_aux=True)(
-            params, carry.state, rows, hyper, scalars, key
+            params, carry.state, rows, scalars, key
         )
         if features.l1 or features.l2:
             # The penalties' own gradients: l1·sign(w) + l2·w on kernels and embeddings.
             regularised = regularised_names(self.network)
             grads = {
-                name: g + self._penalty_gradient(params[name], hyper) if name in regularised else g
+                name: g + self._penalty_gradient(params[name], scalars)
+                if name in regularised
+                else g
                 for name, g in grads.items()
             }
         if features.clip_value:
-            grads = clip_by_value(grads, hyper["clip_value"])
+            grads = clip_by_value(grads, scalars["clip_value"])
         if features.clip_norm:
-            grads = clip_by_global_norm(grads, hyper["clip_norm"])
+            grads = clip_by_global_norm(grads, scalars["clip_norm"])
         return value, grads, state
 
-    def _penalty_gradient(self, w: Array, hyper: Tree) -> Array:
+    def _penalty_gradient(self, w: Array, scalars: Tree) -> Array:
         terms = []
         if self.features.l1:
-            terms.append(hyper["l1"] * jnp.sign(w))
+            terms.append(scalars["l1"] * jnp.sign(w))
         if self.features.l2:
-            terms.append(hyper["l2"] * w)
+            terms.append(scalars["l2"] * w)
         return sum(terms[1:], start=terms[0])
 
     # ------------------------------------------------------------------------------------- step
 
-    def step(self, carry: Carry, rows: Rows, hyper: Tree, row: Array, key: Array) -> Carry:
+    def step(self, carry: Carry, rows: Rows, row: Array, key: Array) -> Carry:
         """Take one optimisation step.
 
         Args:
             carry: the member before the step.
             rows: its batch.
-            hyper: constants of the member.
-            row: per-step scalars, [C], in the order of ``features.columns``.
+            row: the member's scalars, [C], in the order of ``features.columns``.
             key: the step's random key, common to the members of a seed.
         """
         features = self.features
-        scalars = {name: row[i] for i, name in enumerate(features.columns)}
-        value, grads, state = self.gradients(carry, rows, hyper, scalars, key)
+        scalars = self.scalars(row)
+        value, grads, state = self.gradients(carry, rows, scalars, key)
         # A member whose loss is no longer finite is frozen where it is; its neighbours go on.
         alive = carry.alive & jnp.isfinite(value)
         if features.external is not None:
-            params, opt = self._external_step(carry, grads, value, rows, hyper, scalars, key)
+            params, opt = self._external_step(carry, grads, value, rows, scalars, key)
             params, opt = freeze(alive, (params, opt), (carry.params, carry.opt))
         else:
             params, opt = self._table_step(carry, grads, scalars, alive)
@@ -289,7 +307,6 @@ class Member:
         grads: Tree,
         value: Array,
         rows: Rows,
-        hyper: Tree,
         scalars: Tree,
         key: Array,
     ) -> tuple[Tree, Any]:
@@ -297,11 +314,10 @@ class Member:
         assert external is not None
 
         def value_fn(params: Tree) -> Array:
-            return self.loss(params, carry.state, rows, hyper, scalars, key)[0]
+            return self.loss(params, carry.state, rows, scalars, key)[0]
 
-        own = {**hyper, "learning_rate": scalars["learning_rate"]}
         params = self.packing.unpack(carry.params)
-        updates, opt = external.update(grads, carry.opt, params, own, value, value_fn)
+        updates, opt = external.update(grads, carry.opt, params, scalars, value, value_fn)
         return self.packing.pack(jax.tree.map(jnp.add, params, updates)), opt
 
     # --------------------------------------------------------------------------------- evaluate
@@ -316,12 +332,12 @@ class Member:
             score = score - (0.5 / max(self.num_validation, 1)) * loss / (1.0 + loss)
         return score
 
-    def weights(self, carry: Carry, hyper: Tree) -> Tree:
+    def weights(self, carry: Carry, scalars: Tree) -> Tree:
         """Return the (packed) weights that predict: averaged ones where the member averages."""
         if self.features.external is not None:
             params = self.packing.unpack(carry.params)
             return self.packing.pack(
-                self.features.external.evaluation_params(carry.opt, params, hyper)
+                self.features.external.evaluation_params(carry.opt, params, scalars)
             )
         return carry.ema if self.features.ema else carry.params
 
@@ -330,39 +346,24 @@ class Member:
         return self.network.apply(params, state, fields, Context())[0]
 
     def evaluate(
-        self, carry: Carry, rows: Rows, hyper: Tree, num_steps: Array
+        self, carry: Carry, rows: Rows, row: Array, num_steps: Array
     ) -> tuple[Carry, Record]:
         """Score the member on the validation rows and on the probe of the training rows.
 
         The best weights so far are kept; the running loss starts anew.
         """
-        params = self.weights(carry, hyper)
+        scalars = self.scalars(row)
+        params = self.weights(carry, scalars)
         raw = self.predict(self.packing.unpack(params), carry.state, rows.fields)
-        outputs = metric_outputs(
-            self.task.kind, self.features.losses, self._loss_weights(hyper), raw, units=self.units
-        )
-        cut = self.num_validation
-        metric = METRICS[self.task.kind][self.task.metric]
-        validation = metric(outputs[:cut], rows.target[:cut], None, self.units)
-        probe = (
-            metric(outputs[cut:], rows.target[cut:], None, self.units)
-            if outputs.shape[0] > cut
-            else jnp.float32(jnp.nan)
-        )
-        plain = {name: value for name, value in hyper.items() if name != "label_smoothing"}
-        validation_loss = self._loss_of(raw[:cut], rows.target[:cut], plain).mean()
-        alive = carry.alive & jnp.isfinite(validation_loss)
-        score = jnp.where(alive, self._rank(validation, validation_loss), -jnp.inf)
+        scalars.pop("label_smoothing", None)
+        both = self._both_scores(raw, rows.target, scalars)
+        (validation, loss), (probe, probe_loss) = both
+        alive = carry.alive & jnp.isfinite(loss)
+        score = jnp.where(alive, self._rank(validation, loss), -jnp.inf)
         improved = score > carry.best_score
         best = freeze(improved, (params, carry.state), carry.best)
-        record = Record(
-            train_loss=carry.loss_sum / jnp.maximum(num_steps, 1).astype(jnp.float32),
-            validation_loss=validation_loss,
-            validation=validation,
-            probe=probe,
-            alive=alive,
-            score=score,
-        )
+        train_loss = carry.loss_sum / jnp.maximum(num_steps, 1).astype(jnp.float32)
+        record = Record(train_loss, loss, validation, probe, probe_loss, alive, score)
         carry = carry._replace(
             best=best,
             best_score=jnp.maximum(score, carry.best_score),
@@ -370,6 +371,31 @@ class Member:
             alive=alive,
         )
         return carry, record
+
+    def _both_scores(
+        self, raw: Array, target: Array, scalars: Tree
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Return metric and mean loss of the validation rows, and of the probe's."""
+        task, cut = self.task, self.num_validation
+        metric = METRICS[task.kind][task.metric]
+
+        def scores(raw: Array, target: Array) -> tuple[Array, Array]:
+            outputs = metric_outputs(
+                task.kind,
+                self.features.losses,
+                self._loss_weights(scalars),
+                raw,
+                units=self.units,
+            )
+            loss = self._loss_of(raw, target, scalars).mean()
+            return metric(outputs, target, None, self.units), loss
+
+        if raw.shape[0] == 2 * cut:
+            # Both at once: half the program to compile.
+            halves = (raw.reshape(2, cut, -1), target.reshape(2, cut, *target.shape[1:]))
+            value, loss = jax.vmap(scores)(*halves)
+            return (value[0], loss[0]), (value[1], loss[1])
+        return scores(raw[:cut], target[:cut]), scores(raw[cut:], target[cut:])
 
 
 def freeze(go: Array, new: Any, old: Any) -> Any:
