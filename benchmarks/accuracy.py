@@ -97,7 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     import thalweg as tw
-    from thalweg.api import versions
+    from thalweg.study.summary import versions
 
     results: list[dict[str, Any]] = []
     for name in arguments.sets:

@@ -16,7 +16,8 @@ import numpy as np
 
 from thalweg import Config, Task
 from thalweg.models import InputShape
-from thalweg.training.cohort import Engine, TrainingData, features_of
+from thalweg.training.cohort import Engine, TrainingData
+from thalweg.training.scalars import features_of
 
 try:
     from matplotlib.figure import Figure

@@ -14,7 +14,8 @@ import numpy as np
 
 from thalweg import Config, Task
 from thalweg.models import InputShape
-from thalweg.training.cohort import Engine, TrainingData, features_of
+from thalweg.training.cohort import Engine, TrainingData
+from thalweg.training.scalars import features_of
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--steps", type=int, default=2000, help="steps of each (default: 2000)")

@@ -13,7 +13,8 @@ import numpy as np
 
 from thalweg import Config, Task
 from thalweg.models import InputShape
-from thalweg.training.cohort import Engine, TrainingData, features_of, network_outputs
+from thalweg.training.cohort import Engine, TrainingData, network_outputs
+from thalweg.training.scalars import features_of
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--epochs", type=int, default=1000, help="of four steps (default: 1000)")

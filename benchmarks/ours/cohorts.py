@@ -10,7 +10,8 @@ from protocol import clock
 from thalweg.models import InputShape
 from thalweg.space import Config
 from thalweg.task import Task
-from thalweg.training.cohort import Cohort, Engine, TrainingData, features_of
+from thalweg.training.cohort import Cohort, Engine, TrainingData
+from thalweg.training.scalars import features_of
 
 WARM_UP_SEED = 1_000_003  # one that no repetition has: nothing it leaves in memory can be reused
 

@@ -150,7 +150,9 @@ def fit(
         "seed": seed,
     }
     if dry_run:
-        plan = api.dry_run(dataset, clock=clock, **options)
+        from thalweg.study.setup import dry_run as estimate
+
+        plan = estimate(dataset, budget=clock.budget, **options)
         for line in plan["lines"]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         if as_json:
@@ -271,8 +273,6 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Tell versions, devices, caches, and whether the compiler computes correctly here."""
-    from thalweg import api
-
     if space:
         from thalweg.space import HYPERPARAMETERS
 
@@ -280,7 +280,9 @@ def info(
             kind = "structural" if known.structural else "traced"
             typer.echo(f"{name:22} {kind:11} {known.about} ({known.rule})")
         return
-    facts = api.info()
+    from thalweg.study.summary import info as gather
+
+    facts = gather()
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -380,11 +382,11 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except Exception as error:
-        import click
-
-        if not isinstance(error, click.ClickException):
+        # Usage errors know how to say themselves; Typer brings its own copy of Click's classes.
+        format_message = getattr(error, "format_message", None)
+        if format_message is None:
             raise
-        typer.echo(f"thalweg: {error.format_message()}", err=True)
+        typer.echo(f"thalweg: {' '.join(format_message().split())}", err=True)
         sys.exit(2)
 
 

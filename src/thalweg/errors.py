@@ -7,7 +7,7 @@
     ├── OptionError      (also ValueError)   an argument or command-line option has an unknown value
     ├── BudgetError      (also ValueError)   nothing useful fits into the budget
     ├── ResourceError    (also MemoryError)  the work does not fit into the memory allowed
-    ├── RunError         (also OSError)      a run directory is missing, incomplete or of another kind
+    ├── RunError         (also OSError)      a run directory is missing or of another kind
     └── MissingExtraError (also ImportError) an optional dependency is not installed
 
 Every message is one line: the rule, the values received, the remedy.

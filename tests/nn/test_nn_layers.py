@@ -45,7 +45,9 @@ def random_params(layer, seed: int = 1) -> dict[str, np.ndarray]:
     specs = layer.params()
     own = np.random.default_rng(seed)
     drawn = initial_params(specs, ["he_normal"], np.ones(1), seed)
-    return {n: p[0].astype(np.float64) + 0.3 * own.normal(size=p.shape[1:]) for n, p in drawn.items()}
+    return {
+        n: p[0].astype(np.float64) + 0.3 * own.normal(size=p.shape[1:]) for n, p in drawn.items()
+    }
 
 
 def gradients_and_differences(function, arguments: dict[str, np.ndarray], eps: float = 1e-6):
@@ -80,7 +82,9 @@ def check_gradients(function, arguments):
     grads, differences = gradients_and_differences(function, arguments)
     assert grads.keys() == arguments.keys()
     for name in grads:
-        np.testing.assert_allclose(grads[name], differences[name], rtol=1e-6, atol=1e-7, err_msg=name)
+        np.testing.assert_allclose(
+            grads[name], differences[name], rtol=1e-6, atol=1e-7, err_msg=name
+        )
 
 
 # ------------------------------------------------------------------------------------- activations
@@ -212,7 +216,9 @@ def test_batch_norm_is_torchs_over_many_batches():
     for _ in range(10):
         x = own.normal(3.0, 2.0, size=(B, F)).astype(np.float32)
         out, state = step(params, state, x)
-        np.testing.assert_allclose(out, theirs(torch.tensor(x)).detach().numpy(), rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(
+            out, theirs(torch.tensor(x)).detach().numpy(), rtol=1e-4, atol=2e-5
+        )
     np.testing.assert_allclose(state["l/mean"], theirs.running_mean.numpy(), rtol=1e-5)
     np.testing.assert_allclose(state["l/var"], theirs.running_var.numpy(), rtol=1e-5)
     theirs.eval()
@@ -242,9 +248,7 @@ def test_batch_norm_weights_count_as_repeats():
     layer = BatchNorm("l", F)
     params, state = random_params(layer), layer.state()
     repeats = np.array([1, 2, 3] * 4)
-    out, new = layer.apply(
-        params, state, X, Context(train=True, weight=repeats.astype(np.float32))
-    )
+    out, new = layer.apply(params, state, X, Context(train=True, weight=repeats.astype(np.float32)))
     many, repeated = layer.apply(params, state, np.repeat(X, repeats, 0), Context(train=True))
     np.testing.assert_allclose(np.repeat(out, repeats, 0), many, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(new["l/mean"], repeated["l/mean"], rtol=1e-5)
@@ -325,7 +329,8 @@ def test_neutral_values_change_nothing(neutral):
 
 
 @pytest.mark.parametrize(
-    "layer", [Dense("a", 3, 4), Embedding("a", (3, 4), (2, 2)), LayerNorm("a", 4), BatchNorm("a", 4)]
+    "layer",
+    [Dense("a", 3, 4), Embedding("a", (3, 4), (2, 2)), LayerNorm("a", 4), BatchNorm("a", 4)],
 )
 def test_specs_are_values_that_say_their_shapes(layer):
     assert hash(layer) == hash(layers.__dict__[type(layer).__name__](**vars(layer)))

@@ -11,7 +11,8 @@ import numpy as np
 from thalweg.models import InputShape
 from thalweg.space import Config
 from thalweg.task import Task
-from thalweg.training.cohort import Cohort, Engine, TrainingData, features_of
+from thalweg.training.cohort import Cohort, Engine, TrainingData
+from thalweg.training.scalars import features_of
 
 Weights = Mapping[str, np.ndarray]
 

@@ -14,13 +14,8 @@ from thalweg.optim.external import EXTERNAL
 from thalweg.optim.metrics import score
 from thalweg.space import Config
 from thalweg.training import backend
-from thalweg.training.cohort import (
-    Engine,
-    TrainingData,
-    batch_indices,
-    features_of,
-    network_outputs,
-)
+from thalweg.training.cohort import Engine, TrainingData, network_outputs
+from thalweg.training.scalars import batch_indices, features_of
 
 SMALL = {"depth": 1, "width": 8, "batch_size": 16, "activation": "tanh"}
 

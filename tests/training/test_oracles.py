@@ -15,7 +15,7 @@ import pytest
 from populations import distance, flat, make_engine, problem, trained
 
 from thalweg.space import Config
-from thalweg.training.cohort import batch_indices
+from thalweg.training.scalars import batch_indices
 
 NUM_STEPS = 30
 BATCH = 16
@@ -124,9 +124,7 @@ class TorchLoop:
                 h = h + p[f"hidden_{i}/bias"]
             kind = self.config.get("normalisation")
             if kind == "layer":
-                h = functional.layer_norm(
-                    h, h.shape[1:], p[f"norm_{i}/scale"], p[f"norm_{i}/bias"]
-                )
+                h = functional.layer_norm(h, h.shape[1:], p[f"norm_{i}/scale"], p[f"norm_{i}/bias"])
             elif kind == "batch":
                 h = functional.batch_norm(
                     h,

@@ -17,7 +17,8 @@ from thalweg.errors import SpaceError
 from thalweg.optim.rules import RULES
 from thalweg.space import INITIALISERS, Config
 from thalweg.training import cohort as cohorts
-from thalweg.training.cohort import Engine, features_of
+from thalweg.training.cohort import Engine
+from thalweg.training.scalars import features_of
 
 SMALL = {"depth": 1, "width": 8, "batch_size": 16, "normalisation": "batch", "activation": "tanh"}
 LARGE = {"depth": 2, "width": 48, "batch_size": 64, "normalisation": "layer", "residual": True}
@@ -42,7 +43,9 @@ def configs_of(shape: dict, rows=MIXED) -> list[Config]:
 
 @cache
 def engine_of(which: str, workers: int = 2) -> Engine:
-    return make_engine("multiclass", configs_of({"small": SMALL, "large": LARGE}[which]), workers=workers)
+    return make_engine(
+        "multiclass", configs_of({"small": SMALL, "large": LARGE}[which]), workers=workers
+    )
 
 
 @cache
@@ -243,7 +246,11 @@ def test_a_structure_is_compiled_once(monkeypatch):
     trained(engine, configs)
     assert len(compiled) == 1
     seconds = engine.compile_seconds
-    for chosen, seeds in ((configs[:1], [4]), (configs[::-1] * 5, [1, 2] * 10), (configs[2:], [0, 9])):
+    for chosen, seeds in (
+        (configs[:1], [4]),
+        (configs[::-1] * 5, [1, 2] * 10),
+        (configs[2:], [0, 9]),
+    ):
         cohort = trained(engine, chosen, seeds, num_steps=30, every=10)
         cohort.select([0])
         cohort.advance(7)

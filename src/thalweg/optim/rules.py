@@ -376,7 +376,8 @@ def update(
 
     paths, treedef = jax.tree_util.tree_flatten_with_path(params)
     leaves = [leaf for _, leaf in paths]
-    sizes = [tuple((segments or {}).get(getattr(path[-1], "key", ""), ())) for path, _ in paths]
+    names = [getattr(path[-1], "key", None) if path else None for path, _ in paths]
+    sizes = [tuple((segments or {}).get(name, ())) for name in names]
     slots = {name: treedef.flatten_up_to(state[name]) for name in uses.state}
     scalars = {name: jnp.asarray(coefficients[name]) for name in uses.columns}
     grads = treedef.flatten_up_to(grads)

@@ -24,7 +24,8 @@ from thalweg.space import Config, Space, Structure
 from thalweg.study.budget import Budget, Clock
 from thalweg.study.records import Phase, Trial
 from thalweg.task import Task
-from thalweg.training.cohort import Cohort, Engine, TrainingData, features_of, run_tasks
+from thalweg.training.cohort import Cohort, Engine, TrainingData, run_tasks
+from thalweg.training.scalars import features_of
 
 DEFAULT_TRIALS = 64
 MAX_BRACKET = 1024

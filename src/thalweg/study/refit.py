@@ -11,7 +11,8 @@ from thalweg.optim.external import EXTERNAL
 from thalweg.study.loop import EVALUATIONS, Weights
 from thalweg.study.records import Trial
 from thalweg.task import Task
-from thalweg.training.cohort import Engine, TrainingData, features_of
+from thalweg.training.cohort import Engine, TrainingData
+from thalweg.training.scalars import features_of
 
 
 def refit(

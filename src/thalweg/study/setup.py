@@ -1,0 +1,195 @@
+"""From the options of ``tune`` to what the loop runs: checks, spaces, arrays, folds, estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thalweg.data import Dataset, concatenate, fold_ids, load
+from thalweg.errors import OptionError, unknown_option
+from thalweg.models import FAMILIES, InputShape, build, count_params
+from thalweg.optim.external import EXTERNAL
+from thalweg.search import SEARCHERS, make_searcher
+from thalweg.space import Config, Space
+from thalweg.study import spaces
+from thalweg.study.budget import Budget
+from thalweg.study.loop import DEFAULT_TRIALS, Settings
+from thalweg.training import backend
+from thalweg.training.cohort import TrainingData
+from thalweg.training.plan import estimated_step_seconds
+
+FOLDED_ROWS = 20_000
+SMALLEST_FOLD = 10
+
+
+def prepare(
+    data: Any,
+    target: str | Sequence[str] | None,
+    limits: Budget,
+    *,
+    model: str | Sequence[str] = "mlp",
+    space: Space | dict[str, Any] | str | Path | None = None,
+    first: Sequence[Config] = (),
+    loss: str | Sequence[str] | None = None,
+    metric: str | None = None,
+    epochs: float | None = None,
+    search: str = "sobol",
+    halving: bool = True,
+    finalists: int = 3,
+    seeds: int = 5,
+    refit: bool = False,
+    seed: int = 0,
+) -> tuple[Dataset, Settings]:
+    """Check the options of ``tune`` and return the data set and how the study will be run."""
+    for name, value in (("finalists", finalists), ("seeds", seeds), ("seed", seed)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise OptionError(f"{name} must be a whole number from 0; got {value!r}")
+    if epochs is not None and not 0 < epochs < 1e6:
+        raise OptionError(f"epochs must be above 0; got {epochs!r}")
+    if search not in SEARCHERS:
+        raise unknown_option("search", search, SEARCHERS)
+    families = (model,) if isinstance(model, str) else tuple(model)
+    for name in families:
+        if name not in FAMILIES:
+            raise unknown_option("model", name, FAMILIES)
+    dataset = data if isinstance(data, Dataset) else load(data, target, metric=metric, seed=seed)
+    losses = (loss,) if isinstance(loss, str) else tuple(loss or ())
+    if metric is not None or losses:
+        chosen = dataset.task.with_choice(metric=metric, loss=losses[0] if losses else None)
+        dataset = dataset.with_task(chosen)
+    num_rows = len(dataset.train.target)
+    if space is None:
+        searched = spaces.default_space(
+            dataset.task,
+            num_rows,
+            models=families,
+            losses=losses,
+            max_structures=_structures(limits),
+        )
+        if "mlp" in families and not losses:
+            # An expert's first try, in a structure that is compiled anyway.
+            width = searched.decode(np.full((1, len(searched.free)), 0.999))[0]["width"]
+            first = first or (spaces.default_config(dataset.task, num_rows, width),)
+    elif isinstance(space, Space):
+        searched = space
+    elif isinstance(space, str | Path):
+        searched = Space.load(space)
+    else:
+        searched = Space.from_dict(space)
+    settings = Settings(
+        space=searched,
+        budget=limits,
+        epochs=float(epochs or spaces.default_epochs(num_rows)),
+        search=search,
+        halving=halving,
+        num_finalists=finalists,
+        num_replicates=seeds,
+        seed=seed,
+        first=tuple(first),
+        refit=refit,
+    )
+    return dataset, settings
+
+
+def _structures(limits: Budget) -> int:
+    """Return how many distinct programs are worth compiling within a budget."""
+    if limits.seconds is not None:
+        return int(max(2, min(12, limits.seconds / 5)))
+    return int(max(1, min(12, (limits.trials or 64) / 10)))
+
+
+def training_data(dataset: Dataset, train: Any) -> TrainingData:
+    """Return what an engine trains on; ``train`` are the rows to learn from."""
+    return TrainingData(
+        fields=train.fields,
+        target=train.target,
+        validation_fields=dataset.validation.fields,
+        validation_target=dataset.validation.target,
+        weight=train.weight,
+        units=dataset.units,
+    )
+
+
+def make_folds(dataset: Dataset, num_folds: int) -> list[TrainingData]:
+    """Return the splits on which finalists are compared; none where the data is large.
+
+    The rows are those of training and validation. All splits have the same shapes (a few rows of
+    the larger folds sit out), so that they share one program. The encoder is the one fitted on the
+    training rows; no target enters it but the scale of a regression target.
+    """
+    rows = concatenate([dataset.train, dataset.validation])
+    num_rows = len(rows)
+    # Rows split by group, by time or by the user are not dealt anew.
+    random = dataset.split.startswith("at random")
+    if not random or num_folds < 2 or not SMALLEST_FOLD * num_folds <= num_rows <= FOLDED_ROWS:
+        return []
+    spread: dict[str, Any] = {}
+    if dataset.task.kind == "regression":
+        spread["values"] = rows.target[:, 0]
+    else:
+        spread["labels"] = rows.target.argmax(1) if rows.target.ndim == 2 else rows.target
+    ids = fold_ids(num_rows, num_folds, seed=dataset.seed, **spread)
+    arrays = training_data(dataset, rows)
+    sizes = np.bincount(ids, minlength=num_folds)
+    num_train, num_held = num_rows - int(sizes.max()), int(sizes.min())
+    rng = np.random.default_rng([dataset.seed, 0xF01])
+    splits = []
+    for fold in range(num_folds):
+        train = rng.permutation(np.flatnonzero(ids != fold))[:num_train]
+        splits.append(arrays.split(np.sort(train), np.flatnonzero(ids == fold)[:num_held]))
+    return splits
+
+
+def dry_run(data: Any, target: Any = None, *, budget: Budget, **options: Any) -> dict[str, Any]:
+    """Say what ``tune`` would do with these options, in how many seconds, with how much memory.
+
+    Nothing is compiled or trained: the seconds are an estimate from the networks' sizes, which the
+    study itself replaces by a measurement.
+    """
+    dataset, settings = prepare(data, target, budget, **options)
+    _, sample = make_searcher(settings.search, settings.space, settings.seed).ask(256)
+    inputs = InputShape.from_dict(dataset.input_shape)
+    num_rows = len(dataset.train.target)
+    structures = {c.structure(tuple(EXTERNAL)): c for c in [*settings.first, *sample]}
+    seconds, largest, lines = [], 0, []
+    for structure in structures:
+        network = build(structure, inputs, dataset.task.num_outputs)
+        full = structure.batch_size == "full"
+        batch = num_rows if full else min(int(structure.batch_size), num_rows)
+        step = estimated_step_seconds(network, batch, "cpu") / backend.num_workers()
+        seconds.append(step * settings.epochs * num_rows / batch)
+        largest = max(largest, count_params(network))
+        lines.append(
+            f"{structure.name}: {count_params(network):,} parameters, about "
+            f"{seconds[-1]:.3g} s a full training"
+        )
+    mean = float(np.mean(seconds))
+    compile_seconds = 1.5 * len(structures) / backend.num_workers()
+    data_bytes = sum(a.nbytes for part in dataset.parts.values() for a in part.fields.values())
+    if budget.seconds is not None:
+        trials, total = None, budget.seconds
+        what = f"for {budget.seconds:g} s, about {budget.seconds / mean:.0f} full trainings' worth"
+    else:
+        trials = budget.trials or DEFAULT_TRIALS
+        # Halving by three over three rungs trains about a third as long as training all.
+        total = 3.0 + compile_seconds + trials * mean * (0.4 if settings.halving else 1.0)
+        what = f"{trials} trials of up to {settings.epochs:g} epochs in about {total:.0f} s"
+    members = min(trials or 1024, 1024)
+    needed = data_bytes + members * largest * 4 * 8
+    lines.insert(0, f"would train {what} on {backend.device_name()}")
+    lines.append(
+        f"compiles {len(structures)} programs in about {compile_seconds:.0f} s; needs about "
+        f"{needed / 2**20:.0f} MiB of {backend.available_bytes() / 2**20:.0f} MiB that may be used"
+    )
+    return {
+        "lines": lines,
+        "structures": len(structures),
+        "trials": trials,
+        "epochs": settings.epochs,
+        "estimated_seconds": round(total, 1),
+        "estimated_bytes": int(needed),
+        "space": settings.space.to_dict(),
+    }

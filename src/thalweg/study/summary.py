@@ -1,0 +1,177 @@
+"""The summary of a study: what ``run.json`` and ``fit --json`` say."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from thalweg import __version__
+from thalweg.data import Dataset
+from thalweg.optim.metrics import score
+from thalweg.study.baselines import BaselineRun
+from thalweg.study.budget import Clock
+from thalweg.study.loop import Outcome, Settings
+from thalweg.study.model import Model
+from thalweg.study.rundir import RunDirectory, json_ready
+from thalweg.training import backend
+from thalweg.training.cohort import TrainingData
+from thalweg.training.guard import check_compiler
+
+
+def summarise(
+    dataset: Dataset,
+    outcome: Outcome,
+    model: Model,
+    settings: Settings,
+    clock: Clock,
+    folds: Sequence[TrainingData],
+    yardsticks: BaselineRun | None,
+    directory: RunDirectory | None,
+    command: str | None,
+) -> dict[str, Any]:
+    """Return the summary of a study; its answers are added when they are known."""
+    task = dataset.task
+
+    def scored(outputs: Any, part: Any) -> dict[str, float]:
+        return score(task, outputs(part.fields), dataset.raw_target(part))
+
+    baselines = []
+    for baseline in yardsticks.wait(clock.left() - 0.5) if yardsticks else []:
+        baselines.append(
+            {
+                "name": baseline.name,
+                "validation": scored(baseline.outputs, dataset.validation),
+                "test": scored(baseline.outputs, dataset.test),
+                "seconds": round(baseline.seconds, 3),
+            }
+        )
+    validation, held_out = _validation_scores(dataset, outcome, model, folds)
+    notices = [*dataset.notices, *outcome.notices, *(yardsticks.failed if yardsticks else [])]
+    test_outputs = model.outputs(dataset.test.fields)
+    test_target = dataset.raw_target(dataset.test)
+    summary = {
+        "run": str(directory.path) if directory else None,
+        "name": dataset.name,
+        "task": {
+            "kind": task.kind,
+            "target": list(task.targets),
+            "classes": list(task.classes),
+            "rows": {
+                "train": len(dataset.train.target),
+                "validation": len(dataset.validation.target),
+                "test": len(dataset.test.target),
+            },
+            "features": dataset.num_features,
+            "loss": task.loss,
+        },
+        "metric": task.metric,
+        "direction": task.direction,
+        "best_config": outcome.best.config.to_dict(),
+        "best_trial": outcome.best.id,
+        "members": len(model.members),
+        "validation": validation,
+        "validation_on": held_out,
+        "test": score(task, test_outputs, test_target),
+        "predictions": _predictions(task, test_outputs, test_target),
+        "baselines": baselines,
+        "trials": dict(Counter(trial.status for trial in outcome.trials)),
+        "space": settings.space.to_dict(),
+        "refit": settings.refit,
+        "plan": {**outcome.plan, "stopped": outcome.stopped},
+        "seconds": {
+            "total": round(clock.elapsed(), 3),
+            "compile": round(outcome.compile_seconds, 3),
+            "train": round(outcome.train_seconds, 3),
+        },
+        "budget_seconds": clock.budget.seconds,
+        "budget_trials": clock.budget.trials,
+        "device": backend.device_name(),
+        "versions": versions(),
+        "seed": settings.seed,
+        "command": command,
+        "fingerprint": dataset.fingerprint,
+        "notices": notices,
+    }
+    return json_ready(summary)
+
+
+def _validation_scores(
+    dataset: Dataset, outcome: Outcome, model: Model, folds: Sequence[TrainingData]
+) -> tuple[dict[str, float], str]:
+    """Score the winner on rows that it was not trained on, and say which.
+
+    With folds, every network is scored on its own fold and the scores are averaged; without, the
+    model is scored on the validation rows.
+    """
+    if not folds or any(trial.fold is None for trial in outcome.replicates):
+        return model.score(dataset.validation.fields, dataset.validation.target), "validation rows"
+    scores = []
+    for trial, weights in zip(outcome.replicates, outcome.fold_weights, strict=True):
+        assert trial.fold is not None
+        alone = Model(
+            encoder=dataset.encoder,
+            structure=weights.structure,
+            inputs=model.inputs,
+            members=[(weights.params, weights.state)],
+            config=trial.config,
+        )
+        held = folds[trial.fold]
+        scores.append(alone.score(held.validation_fields, held.validation_target))
+    names = [name for name in scores[0] if all(name in s for s in scores)]
+    mean = {name: float(np.mean([s[name] for s in scores])) for name in names}
+    return mean, f"mean over {len(scores)} held-out folds"
+
+
+def _predictions(task: Any, outputs: np.ndarray, target: np.ndarray) -> dict[str, Any]:
+    """Return what the report draws of the test rows: confusion, or true against predicted."""
+    if task.kind == "regression":
+        chosen = np.linspace(0, len(target) - 1, min(len(target), 2000)).astype(int)
+        return {
+            "kind": "regression",
+            "true": np.round(target[chosen, 0], 6).tolist(),
+            "predicted": np.round(outputs[chosen, 0], 6).tolist(),
+        }
+    truth = target.argmax(1) if target.ndim == 2 else target.astype(int)
+    num = len(task.classes)
+    confusion = np.zeros((num, num), int)
+    np.add.at(confusion, (truth, outputs.argmax(1)), 1)
+    return {
+        "kind": "classification",
+        "confusion": confusion.tolist(),
+        "classes": list(task.classes),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"thalweg": __version__, "python": sys.version.split()[0]}
+    for name in ("jax", "jaxlib", "numpy", "optax", "polars", "scikit-learn", "scipy"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def info() -> dict[str, Any]:
+    """Return versions, devices, caches, and whether compiled programs compute correctly here."""
+    import jax
+
+    backend.setup()
+    return {
+        "versions": versions(),
+        "device": backend.device_name(),
+        "devices": [str(device) for device in jax.devices()],
+        "workers": backend.num_workers(),
+        "memory": f"{backend.available_bytes() / 2**30:.1f} GiB may be used",
+        "cache": str(jax.config.jax_compilation_cache_dir),
+        "platform": f"{platform.platform()}, {os.cpu_count()} processors",
+        "compiler": check_compiler(),
+    }

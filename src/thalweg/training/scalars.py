@@ -1,0 +1,192 @@
+"""What a step is given besides its member: the rows of its batch and the member's scalars.
+
+All of it is a function of Config, seed and step alone, computed on the host in float64, so that a
+run can be taken up at any step and a member gets the same in every cohort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from thalweg.errors import SpaceError
+from thalweg.optim import rules
+from thalweg.optim.external import EXTERNAL
+from thalweg.space import HYPERPARAMETERS, Config
+from thalweg.task import Task
+from thalweg.training.member import Features
+
+
+@lru_cache(maxsize=256)
+def _epoch_order(seed: int, epoch: int, num_rows: int) -> np.ndarray:
+    rng = np.random.default_rng([0xBA7C, seed, epoch])
+    return rng.permutation(num_rows).astype(np.int32)
+
+
+def batch_indices(
+    seed: int, num_rows: int, batch_size: int, first_step: int, num_steps: int
+) -> np.ndarray:
+    """Return the rows of each batch, [num_steps, batch_size], a function of seed and step alone.
+
+    Epochs follow each other without a gap: every row is seen once an epoch, every batch is full,
+    and a batch may straddle two epochs.
+    """
+    start, stop = first_step * batch_size, (first_step + num_steps) * batch_size
+    epochs = range(start // num_rows, (stop - 1) // num_rows + 1)
+    order = np.concatenate([_epoch_order(seed, epoch, num_rows) for epoch in epochs])
+    offset = start - epochs[0] * num_rows
+    return order[offset : offset + stop - start].reshape(num_steps, batch_size)
+
+
+@lru_cache(maxsize=256)
+def _mixup_uniform(seed: int, first_step: int, num_steps: int) -> np.ndarray:
+    steps = range(first_step, first_step + num_steps)
+    return np.array([np.random.default_rng([0x3117, seed, step]).random() for step in steps])
+
+
+def features_of(
+    configs: Iterable[Mapping[str, Any]], task: Task, *, row_weight: bool = False
+) -> Features:
+    """Return what a program must contain to train these Configs.
+
+    Pass all Configs of a study, so that each structure is compiled once.
+
+    Raises:
+        OptionError: for an optimizer or loss that is not known.
+    """
+    configs = [c if isinstance(c, Config) else Config(c) for c in configs]
+
+    def values(name: str) -> set[Any]:
+        return {c.get_or_default(name) for c in configs}
+
+    def beyond(name: str, neutral: Any) -> bool:
+        return any(value != neutral for value in values(name))
+
+    optimizers = values("optimizer")
+    external = [EXTERNAL[name] for name in sorted(optimizers & EXTERNAL.keys())]
+    if len(external) > 1:
+        raise SpaceError(
+            "structural optimizers are compiled one by one; got "
+            + ", ".join(sorted(optimizers & EXTERNAL.keys()))
+        )
+    losses = sorted({c.get_or_default("loss") or task.loss for c in configs})
+    for name in losses:
+        task.with_choice(loss=name)
+    return Features(
+        uses=rules.features([] if external else sorted(optimizers)),
+        losses=tuple(losses),
+        external=external[0] if external else None,
+        dropout=beyond("dropout", 0.0),
+        l1=beyond("l1", 0.0),
+        l2=beyond("l2", 0.0),
+        clip_norm=beyond("clip_norm", np.inf),
+        clip_value=beyond("clip_value", np.inf),
+        label_smoothing=beyond("label_smoothing", 0.0),
+        mixup=beyond("mixup", 0.0),
+        input_noise=beyond("input_noise", 0.0),
+        ema=beyond("ema", 0.0),
+        class_weight=(
+            max(len(task.classes), 2)
+            if beyond("class_weight", 0.0) and task.kind != "regression"
+            else 0
+        ),
+        row_weight=row_weight,
+    )
+
+
+def constants_of(
+    configs: Sequence[Config], task: Task, features: Features, class_share: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Return the members' constants by column, float64 [K] each."""
+    table = {
+        name: np.array([c.get_or_default(name) for c in configs], np.float64)
+        for name in features.constants
+    }
+    if len(features.losses) > 1:
+        chosen = [c.get_or_default("loss") or task.loss for c in configs]
+        for name in features.losses:
+            table[f"loss:{name}"] = np.array([c == name for c in chosen], np.float64)
+    if features.class_weight:
+        assert class_share is not None
+        power = np.array([c.get_or_default("class_weight") for c in configs])[:, None]
+        inverse = np.maximum(class_share, 1e-12)[None] ** -power
+        # The mean weight over the training rows is one, so that learning rates keep their meaning.
+        weights = inverse / (inverse * class_share[None]).sum(1, keepdims=True)
+        for i in range(features.class_weight):
+            table[f"class:{i}"] = weights[:, i]
+    if features.external is not None:
+        for name, default in features.external.hyperparameters.items():
+            table[name] = np.array([c.get(name, default) for c in configs], np.float64)
+    return table
+
+
+def scalars_of(
+    configs: Sequence[Config],
+    seeds: Sequence[int],
+    features: Features,
+    constants: Mapping[str, np.ndarray],
+    schedule: np.ndarray,
+    first_step: int,
+) -> np.ndarray:
+    """Return the scalars of K members for T steps, float32 [T, K, C] by ``features.columns``.
+
+    Args:
+        configs: each member's Config.
+        seeds: each member's seed.
+        features: what the program contains.
+        constants: from ``constants_of``, for these members.
+        schedule: factor on the learning rate, [T, K].
+        first_step: number of the first step, from 0.
+    """
+    num_steps, num_members = schedule.shape
+    given = numeric_columns(configs)
+    columns: dict[str, np.ndarray] = {}
+    if features.external is None:
+        kinds = [c.get_or_default("optimizer") for c in configs]
+        columns |= rules.table(
+            kinds, given, first_step + 1, num_steps, schedule=schedule, uses=features.uses
+        )
+    else:
+        rate = [c.get("learning_rate", features.external.learning_rate) for c in configs]
+        columns["learning_rate"] = schedule * np.array(rate)
+        columns["weight_decay"] = np.array([c.get("weight_decay", 0.0) for c in configs])
+    if features.mixup:
+        alpha = np.array([c.get_or_default("mixup") for c in configs])
+        unit = np.stack([_mixup_uniform(s, first_step, num_steps) for s in seeds], 1)
+        columns["mixup"] = _mixup_share(alpha, unit)
+    if features.ema:
+        decay = np.array([c.get_or_default("ema") for c in configs])
+        steps = np.arange(first_step, first_step + num_steps)[:, None]
+        # A short history is averaged over its own length, so that the start does not linger.
+        columns["ema"] = np.minimum(decay, (1.0 + steps) / (10.0 + steps)) * (decay > 0)
+    out = np.empty((num_steps, num_members, len(features.columns)), np.float32)
+    for i, name in enumerate(features.columns):
+        out[..., i] = columns[name] if name in columns else constants[name]
+    return out
+
+
+def _mixup_share(alpha: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Return the larger share of the mixture, Beta(alpha, alpha) at the quantiles ``unit``."""
+    from scipy.special import betaincinv
+
+    shape = np.maximum(alpha, 1e-6)
+    share = betaincinv(shape, shape, unit)
+    return np.where(alpha > 0, np.maximum(share, 1.0 - share), 1.0)
+
+
+def numeric_columns(configs: Sequence[Config]) -> dict[str, np.ndarray]:
+    """Return the traced numeric hyperparameters that some Config gives, float64 [K] each.
+
+    NaN stands where a Config leaves one to its rule or schedule.
+    """
+    names = dict.fromkeys(name for c in configs for name in c)
+    columns = {}
+    for name in names:
+        values = [c.get(name) for c in configs]
+        if HYPERPARAMETERS[name].structural or any(isinstance(v, str | bool) for v in values):
+            continue
+        columns[name] = np.array([np.nan if v is None else v for v in values], np.float64)
+    return columns
