@@ -195,9 +195,11 @@ def tune(
     )
 
     inputs = InputShape.from_dict(dataset.input_shape)
+    folds = make_folds(dataset, settings.num_replicates) if settings.num_finalists else []
     with _interrupts() as interrupted:
         loop = Loop(
-            training_data(dataset, dataset.train),
+            # Exploring on the first fold has the shapes, and so the programs, of all of them.
+            folds[0] if folds else training_data(dataset, dataset.train),
             task,
             inputs,
             settings,
@@ -205,7 +207,7 @@ def tune(
             listener,
             interrupted,
             save=directory.write_trials if directory else lambda trials: None,
-            folds=make_folds(dataset, settings.num_replicates) if settings.num_finalists else (),
+            folds=folds,
         )
         outcome = loop.run()
     if refit and not interrupted():
@@ -223,7 +225,16 @@ def tune(
         config=outcome.best.config,
     )
     summary = summarise(
-        dataset, outcome, best_model, settings, clock, loop.folds, yardsticks, directory, command
+        dataset,
+        outcome,
+        best_model,
+        settings,
+        clock,
+        loop.data,
+        folds,
+        yardsticks,
+        directory,
+        command,
     )
     best_model.about = {
         key: summary[key] for key in ("name", "metric", "validation", "test", "versions", "seed")

@@ -35,6 +35,11 @@ RULES = [
     {"optimizer": "adamw", "learning_rate": 0.02, "clip_norm": 0.5, "l2": 0.1, "warmup": 0.2},
     {"optimizer": "rmsprop_torch", "learning_rate": 0.005, "clip_value": 0.02},
 ]
+NOT_IN_TORCH = [
+    {"optimizer": "lamb", "learning_rate": 0.01, "weight_decay": 0.1, "schedule": "cosine"},
+    {"optimizer": "lion", "learning_rate": 0.003, "weight_decay": 0.1},
+    {"optimizer": "yogi", "learning_rate": 0.01, "clip_norm": 0.5},
+]
 LOSSES = {
     "multiclass": [{"label_smoothing": 0.2}, {"class_weight": 1.0}, {"class_weight": 0.5}],
     "binary": [{"label_smoothing": 0.2}, {"class_weight": 1.0}],
@@ -46,6 +51,7 @@ CATEGORIES = {"multiclass": True, "binary": False, "regression": False}
 def configs_of(kind: str) -> list[Config]:
     plain = {"optimizer": "sgd", "learning_rate": 0.1}
     rows = [*RULES, *({**plain, **row} for row in LOSSES[kind])]
+    rows += NOT_IN_TORCH if kind == "multiclass" else []
     return [Config({**SHAPES[kind], "batch_size": BATCH, **row}) for row in rows]
 
 
@@ -213,6 +219,9 @@ def optax_rule(config: Config) -> optax.GradientTransformation:
         "nesterov": lambda: optax.sgd(rate, momentum=get("momentum", 0.9), nesterov=True),
         "adam": lambda: optax.adam(rate, get("b1", 0.9), get("b2", 0.999)),
         "adamw": lambda: optax.adamw(rate, weight_decay=get("weight_decay", 1e-4)),
+        "lamb": lambda: optax.lamb(rate, weight_decay=get("weight_decay")),
+        "lion": lambda: optax.lion(rate, weight_decay=get("weight_decay")),
+        "yogi": lambda: optax.yogi(rate),
     }[config["optimizer"]]()
     mask = lambda tree: {name: penalised(name) for name in tree}  # noqa: E731
     return optax.chain(
@@ -222,7 +231,7 @@ def optax_rule(config: Config) -> optax.GradientTransformation:
     )
 
 
-@pytest.mark.parametrize("index", [0, 1, 2, 4, 5])
+@pytest.mark.parametrize("index", [0, 1, 2, 4, 5, -3, -2, -1])
 def test_training_is_optaxs(index):
     cohort, starts = ours("multiclass")
     config, start = cohort.configs[index], starts[index]

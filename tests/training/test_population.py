@@ -21,7 +21,8 @@ from thalweg.training.cohort import Engine
 from thalweg.training.scalars import features_of
 
 SMALL = {"depth": 1, "width": 8, "batch_size": 16, "normalisation": "batch", "activation": "tanh"}
-LARGE = {"depth": 2, "width": 48, "batch_size": 64, "normalisation": "layer", "residual": True}
+# The middle kernel is too large to be packed with the others.
+LARGE = {"depth": 2, "width": 96, "batch_size": 64, "normalisation": "layer", "residual": True}
 MIXED = [
     {"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 0.5},
     {"optimizer": "adam", "learning_rate": 3e-3, "dropout": 0.3, "schedule": "cosine"},
@@ -58,6 +59,8 @@ def together(which: str):
 def test_the_layouts_are_those_that_matter():
     assert together("small").plan.width > 1
     assert together("large").plan.width == 1
+    packing = together("large").member.packing
+    assert 0 < len(packing.small) < len(packing.shapes)
 
 
 @pytest.mark.parametrize(("which", "members"), [("small", [0, 1, 2, 4, 6]), ("large", [1, 3, 5])])

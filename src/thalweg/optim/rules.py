@@ -376,7 +376,7 @@ def update(
 
     paths, treedef = jax.tree_util.tree_flatten_with_path(params)
     leaves = [leaf for _, leaf in paths]
-    names = [getattr(path[-1], "key", None) if path else None for path, _ in paths]
+    names = [str(getattr(path[-1], "key", "")) if path else "" for path, _ in paths]
     sizes = [tuple((segments or {}).get(name, ())) for name in names]
     slots = {name: treedef.flatten_up_to(state[name]) for name in uses.state}
     scalars = {name: jnp.asarray(coefficients[name]) for name in uses.columns}

@@ -210,8 +210,7 @@ class Study:
         """Return the engine that trains on all but one fold; all of them share their programs."""
         key = (external, fold)
         if key not in self.fold_engines:
-            first = self.fold_engines.get((external, 0)) or self.engine(external)
-            self.fold_engines[key] = first.with_data(self.folds[fold])
+            self.fold_engines[key] = self.engine(external).with_data(self.folds[fold])
         return self.fold_engines[key]
 
     def _cohorts(
@@ -643,8 +642,7 @@ class Study:
         """Return the seconds to set aside for confirming, where a full training takes so many."""
         left = max(self.clock.left() - self.reserve, 0.1)
         wanted = 1.3 * self.settings.num_finalists * self.settings.num_replicates * training
-        compile_seconds = 2.0 if self.folds else 0.0
-        return min(wanted + compile_seconds, 0.35 * left)
+        return min(wanted, 0.35 * left)
 
     def _time_plan(self, speed: float) -> float:
         """Plan brackets and confirmation, and return the epochs of a full training."""

@@ -97,7 +97,7 @@ def prepare(
 def _structures(limits: Budget) -> int:
     """Return how many distinct programs are worth compiling within a budget."""
     if limits.seconds is not None:
-        return int(max(2, min(12, limits.seconds / 5)))
+        return int(max(2, min(12, limits.seconds / 8)))
     return int(max(1, min(12, (limits.trials or 64) / 10)))
 
 

@@ -31,6 +31,7 @@ def summarise(
     model: Model,
     settings: Settings,
     clock: Clock,
+    explored: TrainingData,
     folds: Sequence[TrainingData],
     yardsticks: BaselineRun | None,
     directory: RunDirectory | None,
@@ -52,7 +53,7 @@ def summarise(
                 "seconds": round(baseline.seconds, 3),
             }
         )
-    validation, held_out = _validation_scores(dataset, outcome, model, folds)
+    validation, held_out = _validation_scores(dataset, outcome, model, explored, folds)
     notices = [*dataset.notices, *outcome.notices, *(yardsticks.failed if yardsticks else [])]
     test_outputs = model.outputs(dataset.test.fields)
     test_target = dataset.raw_target(dataset.test)
@@ -103,7 +104,11 @@ def summarise(
 
 
 def _validation_scores(
-    dataset: Dataset, outcome: Outcome, model: Model, folds: Sequence[TrainingData]
+    dataset: Dataset,
+    outcome: Outcome,
+    model: Model,
+    explored: TrainingData,
+    folds: Sequence[TrainingData],
 ) -> tuple[dict[str, float], str]:
     """Score the winner on rows that it was not trained on, and say which.
 
@@ -111,7 +116,8 @@ def _validation_scores(
     model is scored on the validation rows.
     """
     if not folds or any(trial.fold is None for trial in outcome.replicates):
-        return model.score(dataset.validation.fields, dataset.validation.target), "validation rows"
+        held = (explored.validation_fields, explored.validation_target)
+        return model.score(*held), "validation rows"
     scores = []
     for trial, weights in zip(outcome.replicates, outcome.fold_weights, strict=True):
         assert trial.fold is not None

@@ -393,6 +393,11 @@ def _advance(member: Member, plan: Plan, full: bool) -> Callable[..., Any]:
             carry = lax.fori_loop(0, num_steps, body, carry)
             return lax.cond(since > 0, evaluate, skip, carry)
 
+        if plan.groups == 1:
+            # No loop over groups: a third less of a program to compile.
+            done = one_group(0, jax.tree.map(lambda a: a[0], carry))
+            return jax.tree.map(lambda a: a[None], done)
+
         def body(group: Any, done: Any) -> Any:
             carry, records = done
             own = jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, group, 0, False), carry)

@@ -30,6 +30,9 @@ MAX_TABLE_STEPS = 1024
 # Below this much arithmetic in a member's step (about 4 µs on one core), starting the operations
 # costs more than they do, and members are better advanced together.
 FLOPS_WORTH_A_CALL = 2e5
+# A call from the host costs about 0.2 ms; one that lasts ten times as long needs no company, and a
+# block of one group compiles in two thirds of the time.
+SECONDS_WORTH_A_CALL = 2e-3
 # A group's parameters and optimizer state should stay within a core's second-level cache.
 CACHE_BYTES = 1 << 20
 
@@ -109,6 +112,9 @@ def make_plan(
         share = power_of_two(-(-num_members // workers))
         width = min(width, share)
         groups = min(GROUPS, max(1, -(-num_members // (width * workers))))
+        call = width * steps_per_evaluation * estimated_step_seconds(network, batch_size, platform)
+        if call > SECONDS_WORTH_A_CALL:
+            groups = 1
     else:
         width = min(256, power_of_two(num_members))
         groups = 1
