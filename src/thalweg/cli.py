@@ -228,7 +228,13 @@ def predict(
 
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise OptionError(f"threshold must be from 0 to 1; got {threshold}")
-    frame = Model.load(run).predict_frame(source, threshold)
+    model = Model.load(run)
+    if threshold is not None and model.task.kind != "binary":
+        raise OptionError(f"--threshold is for binary tasks; this one is {model.task.kind}")
+    rows = model.encoder.encode(source)
+    for notice in rows.notices:
+        typer.echo(f"note: {notice}", err=True)
+    frame = model.frame_of(rows.fields, threshold)
     if output is None:
         frame.write_csv(sys.stdout)
         return

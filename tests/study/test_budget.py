@@ -18,7 +18,7 @@ from thalweg.study.budget import SHORTEST_SECONDS, Budget, Clock, parse_seconds,
     [
         ("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1h 30m", 5400), ("2d", 172_800),
         ("0.5h", 1800), (" 10 MIN ", 600), ("1.5m", 90), (45, 45), (12.5, 12.5), ("20sec", 20),
-        ("2hours", 7200),
+        ("2hours", 7200), ("1 minute 30 seconds", 90), ("1 day", 86_400), ("5m3", 303),
     ],
 )  # fmt: skip
 def test_durations(text, seconds):
@@ -27,12 +27,9 @@ def test_durations(text, seconds):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "  ", "abc", "5x", "m5", "5m3", "1..5s", "-5", "-5m", "five", "1e3", "5 trials", True, "nan"],
+    ["", "  ", "abc", "5x", "m5", "1..5s", "-5", "-5m", "five", "1e3", "5 trials", True, "nan"],
 )
 def test_nonsense(text):
-    if text == "5m3":
-        assert parse_seconds(text) == 303
-        return
     with pytest.raises(BudgetError) as error:
         parse_seconds(text)
     message = str(error.value)

@@ -216,7 +216,7 @@ def test_a_seed_changes_start_order_and_noise():
     assert distance(starts[0], starts[2]) == 0
     kernel = "hidden_0/kernel"
     assert abs(np.corrcoef(starts[0][kernel].ravel(), starts[1][kernel].ravel())[0, 1]) < 0.5
-    order = [cohorts.batch_indices(seed, 96, 16, 0, 6).ravel() for seed in (0, 1)]
+    order = [batch_indices(seed, 96, 16, 0, 6).ravel() for seed in (0, 1)]
     assert (order[0] != order[1]).mean() > 0.9
     # From one start and full batches, dropout's noise is all that differs between two seeds.
     full = [Config({**shape, "batch_size": "full", "init_scale": 0.0, "dropout": 0.5})] * 2

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from thalweg.errors import BudgetError
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|sec|secs|min|mins|hour|hours)?", re.IGNORECASE)
+_WORDS = "seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d"
+_DURATION = re.compile(rf"(\d+(?:\.\d+)?)({_WORDS})?")
 SHORTEST_SECONDS = 5.0
 
 

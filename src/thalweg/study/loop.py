@@ -8,7 +8,7 @@ scores; the test rows are not known here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from thalweg.space import Config, Space, Structure
 from thalweg.study.budget import Budget, Clock
 from thalweg.study.records import Phase, Trial
 from thalweg.task import Task
+from thalweg.training import backend
 from thalweg.training.cohort import Cohort, Engine, TrainingData, run_tasks
 from thalweg.training.scalars import features_of
 
@@ -324,11 +325,21 @@ class Study:
             for members, cohort in cohorts:
                 cohort.select([k for k, i in enumerate(members) if i in set(alive)])
             before = level
+        self._count_audit([trials[i] for i in audited], trials.values())
         self.searcher = self.searcher.tell(
             configs,
             np.array([trials[i].rank if i in trials else np.nan for i in range(len(configs))]),
         )
         return list(trials.values())
+
+    def _count_audit(self, audited: Sequence[Trial], everybody: Iterable[Trial]) -> None:
+        """Count how many of those spared by chance ended among the best of their bracket."""
+        if not audited or self._stop():
+            return
+        best = sorted((t.rank for t in everybody), reverse=True)[: self.settings.num_finalists]
+        audit = self.plan.setdefault("audit", {"spared": 0, "among_the_best": 0})
+        audit["spared"] += len(audited)
+        audit["among_the_best"] += sum(t.rank >= best[-1] for t in audited)
 
     def _new_trials(
         self,
@@ -544,7 +555,7 @@ class Study:
             # With few trials, all of them explore: replicates would cost more than they tell.
             finalists = 0
         configs = self._ask(total - finalists * replicates)
-        self.plan = {
+        self.plan |= {
             "explore": len(configs),
             "confirm": finalists * replicates,
             "epochs": settings.epochs,
@@ -555,9 +566,9 @@ class Study:
             if finalists
             else f"{len(configs)} configurations of up to {settings.epochs:g} epochs"
         )
-        done = 0
+        done, most = 0, self._most_members()
         while done < len(configs) and not self._stop():
-            part = configs[done : done + MAX_BRACKET]
+            part = configs[done : done + most]
             self._bracket(part, "explore", settings.epochs)
             done += len(part)
         ranked = self._ranked()[:finalists]
@@ -579,7 +590,7 @@ class Study:
             left = self.clock.left() - self.reserve - confirm
             share = left * EXPLORE_SHARE if brackets == 0 else left
             size = self._bracket_size(share / speed, epochs)
-            size = int(min(size, limit - len(self.trials), MAX_BRACKET))
+            size = int(min(size, limit - len(self.trials)))
             if self._stop() or size < 1 or (brackets and size < 4):
                 reason = "the time budget is used up"
                 break
@@ -664,14 +675,14 @@ class Study:
             left = max(self.clock.left() - self.reserve, 0.1)
         confirm = self._confirm_seconds(epochs * speed)
         size = self._bracket_size((left - confirm) * EXPLORE_SHARE / speed, epochs)
-        self.plan = {
+        self.plan |= {
             "epochs": epochs,
             "first_bracket": size,
             "seconds_per_member_epoch": speed,
             "confirm_seconds": round(confirm, 2),
         }
         self.listener.plan(
-            f"brackets of about {min(size, MAX_BRACKET)} configurations of up to {epochs:g} epochs "
+            f"brackets of about {size} configurations of up to {epochs:g} epochs "
             f"({speed * epochs * 1000:.3g} ms each), then {settings.num_finalists} finalists "
             f"{self._how_often(settings.num_replicates)}; {self.clock.left():.0f} s left"
         )
@@ -681,6 +692,7 @@ class Study:
         """Return how many Configs a bracket of so many member-epochs can start with."""
         factor = self.settings.reduction_factor
         size = 1
+        most = self._most_members()
         for num in (4, 8, 16, 32, 64, 128, 256, 512, MAX_BRACKET):
             count = num_rungs_for(num, epochs, factor, SHORTEST_RUNG_EPOCHS)
             levels = rungs(epochs, factor, count if self.settings.halving else 1)
@@ -690,9 +702,17 @@ class Study:
                 before = level
             fit = int(num * member_epochs / max(cost, 1e-9))
             if fit < num:
-                return max(size, fit)
-            size = min(fit, MAX_BRACKET)
+                return min(max(size, fit), most)
+            size = min(fit, most)
         return size
+
+    def _most_members(self) -> int:
+        """Return how many members of the space's largest network fit into memory at once."""
+        structural = tuple(EXTERNAL)
+        structures = {c.structure(structural) for c in self._space_configs}
+        largest = max(self.engine(s.external).member_bytes(s) for s in structures)
+        free = backend.available_bytes() - self.data.num_bytes
+        return int(min(MAX_BRACKET, max(1, 0.8 * free / largest)))
 
     def _affordable_replicates(self, finalists: int, seconds: float) -> int:
         """Return how many fresh seeds of each finalist the remaining time pays for."""

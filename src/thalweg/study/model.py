@@ -119,9 +119,15 @@ class Model:
 
     def predict_frame(self, rows: Any, threshold: float | None = None) -> pl.DataFrame:
         """Return predictions as a table: ``prediction`` and, for classes, their probabilities."""
+        return self.frame_of(self.encoder.encode(rows).fields, threshold)
+
+    def frame_of(
+        self, fields: Mapping[str, np.ndarray], threshold: float | None = None
+    ) -> pl.DataFrame:
+        """Return the predictions of encoded rows as a table; see ``predict_frame``."""
         import polars as pl
 
-        outputs = self.outputs(self.encoder.encode(rows).fields)
+        outputs = self.outputs(fields)
         decided = self._decide(outputs, threshold)
         if self.task.kind == "regression":
             if outputs.shape[1] == 1:
@@ -179,49 +185,62 @@ class Model:
         Raises:
             RunError: where there is none, or it was written by a later version.
         """
-        from safetensors.numpy import load_file
-
-        from thalweg.data import Encoder
-
         folder = Path(path)
         if not (folder / "model.json").exists() and (folder / "model" / "model.json").exists():
             folder = folder / "model"
         try:
             record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            tensors = load_file(folder / "weights.safetensors")
+            weights = (folder / "weights.safetensors").read_bytes()
         except FileNotFoundError as error:
             raise RunError(
-                f"{path} holds no trained model ({Path(error.filename or '').name or 'file'} is "
-                "missing): give the folder that fit wrote"
+                f"{path} holds no trained model ({Path(error.filename).name} is missing): give the "
+                "folder that fit wrote"
             ) from None
         except (OSError, ValueError) as error:
             raise RunError(f"the model in {folder} cannot be read: {error}") from None
-        if record.get("format", 0) > FORMAT:
+        made = record.get("format", FORMAT) if isinstance(record, dict) else FORMAT
+        if made != FORMAT:
             raise RunError(
                 f"the model in {folder} was written by a later version of Thalweg (format "
-                f"{record['format']}, known up to {FORMAT}): upgrade thalweg"
+                f"{made}, known up to {FORMAT}): upgrade thalweg"
             )
-        members = []
-        for i in range(record["num_members"]):
-            parts = []
-            for part in ("params", "state"):
-                prefix = f"{i}/{part}/"
-                parts.append(
-                    {n[len(prefix) :]: v for n, v in tensors.items() if n.startswith(prefix)}
-                )
-            members.append((parts[0], parts[1]))
-        structure = record["structure"]
-        width = structure["width"]
-        return cls(
-            encoder=Encoder.from_dict(record["encoder"]),
-            structure=Structure(
-                **{**structure, "width": tuple(width) if isinstance(width, list) else width}
-            ),
-            inputs=record["inputs"],
-            members=members,
-            config=Config(record["config"]),
-            about=record["about"],
-        )
+        return cls._from_record(record, weights, folder)
+
+    @classmethod
+    def _from_record(cls, record: Any, weights: bytes, folder: Path) -> Model:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load as tensors_of
+
+        from thalweg.data import Encoder
+
+        try:
+            tensors = tensors_of(weights)
+            members = []
+            for i in range(record["num_members"]):
+                parts = []
+                for part in ("params", "state"):
+                    prefix = f"{i}/{part}/"
+                    parts.append(
+                        {n[len(prefix) :]: v for n, v in tensors.items() if n.startswith(prefix)}
+                    )
+                members.append((parts[0], parts[1]))
+            structure = record["structure"]
+            width = structure["width"]
+            return cls(
+                encoder=Encoder.from_dict(record["encoder"]),
+                structure=Structure(
+                    **{**structure, "width": tuple(width) if isinstance(width, list) else width}
+                ),
+                inputs=record["inputs"],
+                members=members,
+                config=Config(record["config"]),
+                about=record["about"],
+            )
+        except (SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(
+                f"the model in {folder} cannot be read, a part of it is damaged "
+                f"({type(error).__name__}: {' '.join(str(error).split())}): train it again"
+            ) from None
 
 
 def _listed(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.data import Dataset, concatenate, fold_ids, load
-from thalweg.errors import OptionError, unknown_option
+from thalweg.errors import DataError, OptionError, unknown_option
 from thalweg.models import FAMILIES, InputShape, build, count_params
 from thalweg.optim.external import EXTERNAL
 from thalweg.search import SEARCHERS, make_searcher
@@ -60,6 +60,16 @@ def prepare(
     if metric is not None or losses:
         chosen = dataset.task.with_choice(metric=metric, loss=losses[0] if losses else None)
         dataset = dataset.with_task(chosen)
+    if dataset.task.metric == "top_5_accuracy" and len(dataset.task.classes) <= 5:
+        raise OptionError(
+            f"top_5_accuracy needs more than 5 classes; got {len(dataset.task.classes)}: "
+            "choose another metric"
+        )
+    if not len(dataset.validation):
+        raise DataError(
+            "a study chooses on validation rows and there are none: give more rows, or fractions "
+            "that leave some"
+        )
     num_rows = len(dataset.train.target)
     if space is None:
         searched = spaces.default_space(

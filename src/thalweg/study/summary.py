@@ -41,6 +41,8 @@ def summarise(
     task = dataset.task
 
     def scored(outputs: Any, part: Any) -> dict[str, float]:
+        if not len(part):
+            return {}
         return score(task, outputs(part.fields), dataset.raw_target(part))
 
     baselines = []
@@ -55,8 +57,10 @@ def summarise(
         )
     validation, held_out = _validation_scores(dataset, outcome, model, explored, folds)
     notices = [*dataset.notices, *outcome.notices, *(yardsticks.failed if yardsticks else [])]
-    test_outputs = model.outputs(dataset.test.fields)
-    test_target = dataset.raw_target(dataset.test)
+    predictions = None
+    if len(dataset.test):
+        outputs = model.outputs(dataset.test.fields)
+        predictions = _predictions(task, outputs, dataset.raw_target(dataset.test))
     summary = {
         "run": str(directory.path) if directory else None,
         "name": dataset.name,
@@ -79,8 +83,8 @@ def summarise(
         "members": len(model.members),
         "validation": validation,
         "validation_on": held_out,
-        "test": score(task, test_outputs, test_target),
-        "predictions": _predictions(task, test_outputs, test_target),
+        "test": scored(model.outputs, dataset.test),
+        "predictions": predictions,
         "baselines": baselines,
         "trials": dict(Counter(trial.status for trial in outcome.trials)),
         "space": settings.space.to_dict(),

@@ -213,14 +213,12 @@ class Engine:
         """Return the number of steps in so many epochs, at least one."""
         return max(1, round(epochs * self.data.num_rows / self.batch_size(structure)))
 
-    def compiled(
-        self, structure: Structure, num_members: int, steps_per_evaluation: int
-    ) -> _Compiled:
-        """Return the program of a structure, compiled at the first request."""
+    def plan(self, structure: Structure, num_members: int, steps_per_evaluation: int) -> Plan:
+        """Return how a cohort of a structure would be laid out."""
         network = self.network(structure)
         external = self.features.external
         num_slots = external.num_slots if external else len(self.features.uses.state)
-        plan = make_plan(
+        return make_plan(
             network,
             batch_size=self.batch_size(structure),
             num_members=num_members,
@@ -230,6 +228,17 @@ class Engine:
             workers=self.workers,
             platform=self.platform,
         )
+
+    def member_bytes(self, structure: Structure) -> int:
+        """Return the memory that one member of a structure takes."""
+        return self.plan(structure, 1, 1).member_bytes
+
+    def compiled(
+        self, structure: Structure, num_members: int, steps_per_evaluation: int
+    ) -> _Compiled:
+        """Return the program of a structure, compiled at the first request."""
+        network = self.network(structure)
+        plan = self.plan(structure, num_members, steps_per_evaluation)
         with self._lock:
             for (known, _), made in self._compiled.items():
                 # A program for larger blocks serves fewer members too.
