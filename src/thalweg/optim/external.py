@@ -21,14 +21,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from thalweg.errors import OptionError
 from thalweg.optim.coefficients import RULES
+
+if TYPE_CHECKING:
+    import optax
 
 __all__ = ["EXTERNAL", "External", "from_optax", "register"]
 
@@ -160,6 +162,8 @@ def from_optax(
     Raises:
         OptionError: ``transformation`` is neither.
     """
+    import optax
+
     own = dict(hyperparameters or {})
 
     def averaged(state: Any, params: Tree, _: Scalars) -> Tree:
@@ -209,6 +213,8 @@ def register(optimizer: External) -> None:
 
 def _muon(hp: Scalars) -> optax.GradientTransformation:
     """Momentum orthogonalised by five Newton-Schulz steps for matrices, AdamW for the rest."""
+    import optax
+
     return optax.contrib.muon(
         hp["learning_rate"],
         beta=hp["momentum"],
@@ -222,11 +228,15 @@ def _muon(hp: Scalars) -> optax.GradientTransformation:
 
 def _lbfgs(hp: Scalars) -> optax.GradientTransformation:
     """Ten pairs of differences and a zoom line search of at most 20 evaluations."""
+    import optax
+
     return optax.lbfgs(hp["learning_rate"], memory_size=10)
 
 
 def _schedule_free_adamw(hp: Scalars) -> optax.GradientTransformation:
     """Gradients at an interpolation of the iterate and its running average."""
+    import optax
+
     names = ("b1", "b2", "eps", "weight_decay")
     return optax.contrib.schedule_free_adamw(
         hp["learning_rate"], **{name: hp[name] for name in names}
@@ -234,11 +244,15 @@ def _schedule_free_adamw(hp: Scalars) -> optax.GradientTransformation:
 
 
 def _schedule_free_average(state: Any, params: Tree, hp: Scalars) -> Tree:
+    import optax
+
     return optax.contrib.schedule_free_eval_params(state, params)
 
 
 def _prodigy(hp: Scalars) -> optax.GradientTransformation:
     """Adam with its step size estimated from the distance to the start."""
+    import optax
+
     return optax.contrib.prodigy(
         hp["learning_rate"],
         betas=(hp["b1"], hp["b2"]),
@@ -249,6 +263,8 @@ def _prodigy(hp: Scalars) -> optax.GradientTransformation:
 
 def _sam(hp: Scalars) -> optax.GradientTransformation:
     """Momentum with the gradient at ``params + rho·g/‖g‖`` on the same batch."""
+    import optax
+
     outer = optax.chain(
         optax.trace(hp["momentum"]),
         optax.add_decayed_weights(hp["weight_decay"]),
@@ -260,6 +276,8 @@ def _sam(hp: Scalars) -> optax.GradientTransformation:
 
 def _adafactor(hp: Scalars) -> optax.GradientTransformation:
     """Second moments of matrices as an outer product of row and column averages."""
+    import optax
+
     return optax.chain(
         optax.adafactor(
             hp["learning_rate"],
@@ -274,11 +292,15 @@ def _adafactor(hp: Scalars) -> optax.GradientTransformation:
 
 def _decay(hp: Scalars) -> optax.GradientTransformation:
     """Decoupled weight decay for rules that have none: ``−η·λ·p``."""
+    import optax
+
     return optax.add_decayed_weights(-hp["learning_rate"] * hp["weight_decay"])
 
 
 def _adan(hp: Scalars) -> optax.GradientTransformation:
     """Adaptive Nesterov momentum with averages of the gradients' differences."""
+    import optax
+
     return optax.chain(
         optax.adan(hp["learning_rate"], b1=hp["b1"], b2=hp["b2"], b3=hp["b3"], eps=hp["eps"]),
         _decay(hp),
@@ -287,12 +309,16 @@ def _adan(hp: Scalars) -> optax.GradientTransformation:
 
 def _ademamix(hp: Scalars) -> optax.GradientTransformation:
     """Adam with a second, much slower average of the gradients."""
+    import optax
+
     names = ("b1", "b2", "b3", "alpha", "eps", "weight_decay")
     return optax.contrib.ademamix(hp["learning_rate"], **{name: hp[name] for name in names})
 
 
 def _adopt(hp: Scalars) -> optax.GradientTransformation:
     """Adam that divides by the old second moment, before the momentum."""
+    import optax
+
     names = ("b1", "b2", "eps")
     return optax.chain(
         optax.contrib.adopt(hp["learning_rate"], **{name: hp[name] for name in names}),

@@ -199,7 +199,7 @@ class Model:
         except (OSError, ValueError) as error:
             raise RunError(f"the model in {folder} cannot be read: {error}") from None
         made = record.get("format", FORMAT) if isinstance(record, dict) else FORMAT
-        if made != FORMAT:
+        if isinstance(made, int) and made > FORMAT:
             raise RunError(
                 f"the model in {folder} was written by a later version of Thalweg (format "
                 f"{made}, known up to {FORMAT}): upgrade thalweg"

@@ -274,7 +274,15 @@ class Member:
             params, opt = self._external_step(carry, grads, value, rows, scalars, key)
             params, opt = freeze(alive, (params, opt), (carry.params, carry.opt))
         else:
-            params, opt = self._table_step(carry, grads, scalars, alive)
+            params, opt = rules.update(
+                carry.params,
+                self.packing.pack(grads),
+                carry.opt,
+                scalars,
+                features.uses,
+                alive,
+                segments=self.packing.segments,
+            )
         ema = carry.ema
         if features.ema:
             decay = scalars["ema"]
@@ -287,19 +295,6 @@ class Member:
             loss_sum=carry.loss_sum + value,
             alive=alive,
         )
-
-    def _table_step(
-        self, carry: Carry, grads: Tree, scalars: Tree, alive: Array
-    ) -> tuple[Tree, Tree]:
-        """Apply the rule table: to packed arrays, or to each array where its norm matters."""
-        uses, packing = self.features.uses, self.packing
-        if "trust" not in uses.union:
-            packed = packing.pack(grads)
-            return rules.update(carry.params, packed, carry.opt, scalars, uses, alive)
-        opt = {slot: packing.unpack(values) for slot, values in carry.opt.items()}
-        params = packing.unpack(carry.params)
-        params, opt = rules.update(params, grads, opt, scalars, uses, alive)
-        return packing.pack(params), {slot: packing.pack(v) for slot, v in opt.items()}
 
     def _external_step(
         self,

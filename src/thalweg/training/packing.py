@@ -41,6 +41,11 @@ class Packing:
                 start += size
         return tuple(found)
 
+    @property
+    def segments(self) -> dict[str, tuple[int, ...]]:
+        """Sizes of the parameters in the vector, for what needs each one's own norm."""
+        return {PACKED: tuple(stop - start for _, _, start, stop in self.small)}
+
     def pack(self, tree: Mapping[str, Any]) -> dict[str, Any]:
         """Return the large parameters by name and the vector of the small ones; [..., *shape]."""
         names = {name for name, *_ in self.small}
