@@ -48,7 +48,7 @@ def run(args: Namespace, halving: bool) -> dict[str, object]:
         InputShape(x.shape[1]),
         Settings(
             space=space(), budget=budget, epochs=float(epochs), halving=halving,
-            num_finalists=1, num_replicates=0, seed=args.seed,
+            search="random", num_finalists=1, num_replicates=0, seed=args.seed,
         ),
         Clock(budget),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.data import Dataset, concatenate, load
+from thalweg.errors import ThalwegError
 from thalweg.evidence.answer import Answer
 from thalweg.space import Config, Space
 from thalweg.study.budget import Budget, Clock
@@ -209,7 +210,12 @@ def tune(
             save=directory.write_trials if directory else lambda trials: None,
             folds=folds,
         )
-        outcome = loop.run()
+        try:
+            outcome = loop.run()
+        except ThalwegError:
+            if directory is not None:
+                directory.abandon()
+            raise
     if refit and not interrupted():
         rows = concatenate([dataset.train, dataset.validation])
         epochs = outcome.plan.get("epochs", settings.epochs)

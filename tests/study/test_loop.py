@@ -190,6 +190,16 @@ def test_an_interrupted_study_keeps_what_it_found(tables, tmp_path, capsys):
     assert (tmp_path / "run" / "report.html").stat().st_size > 1000
 
 
+def test_an_interruption_before_any_trial_says_so(tables, tmp_path):
+    class Early(Silent):
+        def plan(self, text):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(BudgetError, match="interrupted before any trial had a score"):
+        tune(tables, listener=Early(), run=tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 class Recorder(Silent):
     """Remembers what it is told."""
 

@@ -45,6 +45,19 @@ def test_a_file_in_the_way(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_abandoning_removes_what_was_made_and_is_empty(tmp_path):
+    directory = RunDirectory.create(tmp_path / "a" / "b" / "run", "x")
+    directory.abandon()
+    assert list(tmp_path.iterdir()) == []
+    directory = RunDirectory.create(tmp_path / "a" / "b" / "run", "x")
+    directory.write_trials([])
+    directory.abandon()
+    assert (directory.path / "trials.jsonl").exists()
+    (tmp_path / "mine").mkdir()
+    RunDirectory.create(tmp_path / "mine", "x").abandon()
+    assert (tmp_path / "mine").is_dir()
+
+
 def test_opening_what_is_no_run(tmp_path):
     with pytest.raises(RunError, match="there is no run directory"):
         RunDirectory.open(tmp_path / "none")

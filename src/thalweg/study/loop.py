@@ -336,7 +336,8 @@ class Study:
         """Count how many of those spared by chance ended among the best of their bracket."""
         if not audited or self._stop():
             return
-        best = sorted((t.rank for t in everybody), reverse=True)[: self.settings.num_finalists]
+        num_best = max(1, self.settings.num_finalists)
+        best = sorted((t.rank for t in everybody), reverse=True)[:num_best]
         audit = self.plan.setdefault("audit", {"spared": 0, "among_the_best": 0})
         audit["spared"] += len(audited)
         audit["among_the_best"] += sum(t.rank >= best[-1] for t in audited)
@@ -503,6 +504,8 @@ class Study:
             return best, chosen
         ranked = [t for t in self._ranked() if t.id in self.weights]
         if not ranked:
+            if self.interrupted():
+                raise BudgetError("interrupted before any trial had a score: nothing was found yet")
             raise BudgetError(
                 "no trial gave a finite score: lower the learning rates, or give a longer budget"
             )

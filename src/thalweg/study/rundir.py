@@ -31,6 +31,7 @@ class RunDirectory:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._made: list[Path] = []
 
     @classmethod
     def create(cls, path: str | Path | None, name: str) -> RunDirectory:
@@ -52,6 +53,7 @@ class RunDirectory:
             raise RunError(
                 f"{folder} already holds a finished run: give another --run, or remove it"
             )
+        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             probe = folder / ".writable"
@@ -62,7 +64,17 @@ class RunDirectory:
                 f"the run directory {folder} cannot be written ({error.strerror}): "
                 "give another with --run"
             ) from None
-        return cls(folder)
+        directory = cls(folder)
+        directory._made = missing
+        return directory
+
+    def abandon(self) -> None:
+        """Remove the folders that ``create`` made, as far as nothing was written into them."""
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:

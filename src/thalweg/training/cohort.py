@@ -447,6 +447,10 @@ class _Block:
     keys: np.ndarray
     seeds: list[int]
     num_groups: int
+    # Scalars of the steps from window_start to window_stop, [T, members, C].
+    scalars: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+    window_start: int = 0
+    window_stop: int = -1
 
 
 class Cohort:
@@ -687,23 +691,42 @@ class Cohort:
     def _table(self, block: _Block, first: int, length: int) -> np.ndarray:
         """Return the per-step scalars of a block, [groups, table_steps, width, C]."""
         plan = self.plan
-        configs = [self.configs[m] for m in block.members]
-        kinds = [c.get_or_default("schedule") for c in configs]
-        given = numeric_columns(configs)
-        total = np.full(len(configs), self.total_steps)
-        schedule = factors(kinds, given, first, length, total)
-        scalars = scalars_of(
-            configs,
-            [self.seeds[m] for m in block.members],
-            self.engine.features,
-            {name: values[block.members] for name, values in self._constants.items()},
-            schedule * self._plateau.scale[block.members],
-            first,
-        )
+        if not block.window_start <= first <= first + length <= block.window_stop:
+            self._compute_window(block, first, length)
+        start = first - block.window_start
+        scalars = block.scalars[start : start + length]
         table = np.zeros((plan.block, plan.table_steps, scalars.shape[-1]), np.float32)
         table[block.slots, :length] = np.swapaxes(scalars, 0, 1)
+        rate = self.engine.features.columns.index("learning_rate")
+        table[block.slots, :length, rate] *= self._plateau.scale[block.members][:, None]
         table = table.reshape(plan.groups, plan.width, plan.table_steps, -1)
         return np.ascontiguousarray(np.swapaxes(table, 1, 2))
+
+    def _compute_window(self, block: _Block, first: int, length: int) -> None:
+        """Compute a block's scalars up to the end of the work at hand, or as far as memory allows.
+
+        Computing them costs about the same for ten steps as for a thousand.
+        """
+        members, features = block.members, self.engine.features
+        configs = [self.configs[m] for m in members]
+        most = TABLE_BYTES // (8 * len(members) * len(features.columns))
+        num_steps = min(self._target_step - first, max(most, length))
+        schedule = factors(
+            [c.get_or_default("schedule") for c in configs],
+            numeric_columns(configs),
+            first,
+            num_steps,
+            np.full(len(configs), self.total_steps),
+        )
+        block.scalars = scalars_of(
+            configs,
+            [self.seeds[m] for m in members],
+            features,
+            {name: values[members] for name, values in self._constants.items()},
+            schedule,
+            first,
+        )
+        block.window_start, block.window_stop = first, first + num_steps
 
     def _note(self, block: _Block, step: int, records: np.ndarray) -> None:
         """Write an evaluation into the curves of a block's members."""
