@@ -70,10 +70,10 @@ def test(pytest: list[str]) -> int:
     ]
     failed = []
     for command in [] if pytest else checks:
-        name = " ".join(word for word in command if word != str(PYTHON))
+        name = " ".join(command[:2]) if command[0] == "ruff" else command[0]
         print(f"\n== {name}", flush=True)
         if run([str(BIN / command[0]), *command[1:]], cwd=ROOT):
-            failed.append(command[0])
+            failed.append(name)
     print(f"\n== {' '.join(['pytest', *pytest])}", flush=True)
     status = run([str(PYTHON), "-m", "pytest", *pytest], cwd=ROOT)
     if failed:

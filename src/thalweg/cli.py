@@ -25,13 +25,19 @@ app = typer.Typer(
 Source = Annotated[
     str,
     typer.Argument(
+        metavar="SOURCE",
         help="A file (CSV, TSV, Parquet, JSON lines, Arrow; plain or compressed), a glob, a URL "
         "or a built-in set: digits, breast_cancer, wine, iris, diabetes.",
         show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON on stdout.")]
-Run = Annotated[Path, typer.Argument(help="A run directory that fit wrote.", show_default=False)]
+Run = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run directory that fit wrote.", show_default=False),
+]
+
+_INTERRUPTED = 130
 
 
 def _version(asked: bool) -> None:
@@ -373,18 +379,20 @@ def _print_study(console: Any, study: Any) -> None:
 def main() -> None:
     """Run the command line: errors are one line and exit code 2, Ctrl-C is 130."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="thalweg")
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        if isinstance(code, int):
+            sys.exit(code)
     except ThalwegError as error:
         message = " ".join(str(error).split())
         typer.echo(f"thalweg: {message}", err=True)
         sys.exit(2)
     except typer.Exit as done:
         sys.exit(done.exit_code)
-    except typer.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("thalweg: interrupted", err=True)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         sys.exit(0)
     except Exception as error:

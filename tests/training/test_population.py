@@ -18,7 +18,7 @@ from thalweg.optim.rules import RULES
 from thalweg.space import INITIALISERS, Config
 from thalweg.training import cohort as cohorts
 from thalweg.training.cohort import Engine
-from thalweg.training.scalars import features_of
+from thalweg.training.scalars import batch_indices, features_of
 
 SMALL = {"depth": 1, "width": 8, "batch_size": 16, "normalisation": "batch", "activation": "tanh"}
 # The middle kernel is too large to be packed with the others.

@@ -28,7 +28,7 @@ from thalweg.nn.initialisers import initial_params
 from thalweg.nn.layers import Context
 from thalweg.optim import rules
 from thalweg.optim.external import EXTERNAL
-from thalweg.optim.schedules import PlateauState, factors, plateau_init, plateau_update
+from thalweg.optim.schedules import PlateauState, plateau_init, plateau_update
 from thalweg.space import Config, Structure
 from thalweg.task import Task
 from thalweg.training import backend
@@ -39,6 +39,7 @@ from thalweg.training.scalars import (
     constants_of,
     numeric_columns,
     scalars_of,
+    schedule_of,
 )
 
 PROBE_ROWS = 2048
@@ -711,13 +712,7 @@ class Cohort:
         configs = [self.configs[m] for m in members]
         most = TABLE_BYTES // (8 * len(members) * len(features.columns))
         num_steps = min(self._target_step - first, max(most, length))
-        schedule = factors(
-            [c.get_or_default("schedule") for c in configs],
-            numeric_columns(configs),
-            first,
-            num_steps,
-            np.full(len(configs), self.total_steps),
-        )
+        schedule = schedule_of(configs, first, num_steps, self.total_steps)
         block.scalars = scalars_of(
             configs,
             [self.seeds[m] for m in members],

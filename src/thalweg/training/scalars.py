@@ -13,17 +13,21 @@ from typing import Any
 import numpy as np
 
 from thalweg.errors import SpaceError
-from thalweg.optim import rules
+from thalweg.optim import rules, schedules
 from thalweg.optim.external import EXTERNAL
 from thalweg.space import HYPERPARAMETERS, Config
 from thalweg.task import Task
 from thalweg.training.member import Features
 
+EPOCHS_ROWS = 4096
 
-@lru_cache(maxsize=256)
-def _epoch_order(seed: int, epoch: int, num_rows: int) -> np.ndarray:
-    rng = np.random.default_rng([0xBA7C, seed, epoch])
-    return rng.permutation(num_rows).astype(np.int32)
+
+@lru_cache(maxsize=64)
+def _epochs_order(seed: int, chunk: int, num_epochs: int, num_rows: int) -> np.ndarray:
+    """Return the row order of ``num_epochs`` epochs in a row, [num_epochs · num_rows]."""
+    rng = np.random.default_rng([0xBA7C, seed, chunk])
+    rows = np.tile(np.arange(num_rows, dtype=np.int32), (num_epochs, 1))
+    return rng.permuted(rows, axis=1, out=rows).reshape(-1)
 
 
 def batch_indices(
@@ -34,10 +38,13 @@ def batch_indices(
     Epochs follow each other without a gap: every row is seen once an epoch, every batch is full,
     and a batch may straddle two epochs.
     """
+    # Epochs of few rows are drawn many at a time: making a generator costs more than the draw.
+    num_epochs = max(1, EPOCHS_ROWS // num_rows)
+    size = num_epochs * num_rows
     start, stop = first_step * batch_size, (first_step + num_steps) * batch_size
-    epochs = range(start // num_rows, (stop - 1) // num_rows + 1)
-    order = np.concatenate([_epoch_order(seed, epoch, num_rows) for epoch in epochs])
-    offset = start - epochs[0] * num_rows
+    chunks = range(start // size, (stop - 1) // size + 1)
+    order = np.concatenate([_epochs_order(seed, chunk, num_epochs, num_rows) for chunk in chunks])
+    offset = start - chunks[0] * size
     return order[offset : offset + stop - start].reshape(num_steps, batch_size)
 
 
@@ -146,9 +153,7 @@ def scalars_of(
     columns: dict[str, np.ndarray] = {}
     if features.external is None:
         kinds = [c.get_or_default("optimizer") for c in configs]
-        columns |= rules.table(
-            kinds, given, first_step + 1, num_steps, schedule=schedule, uses=features.uses
-        )
+        columns |= _rule_columns(kinds, given, schedule, first_step, features.uses)
     else:
         rate = [c.get("learning_rate", features.external.learning_rate) for c in configs]
         columns["learning_rate"] = schedule * np.array(rate)
@@ -166,6 +171,76 @@ def scalars_of(
     for i, name in enumerate(features.columns):
         out[..., i] = columns[name] if name in columns else constants[name]
     return out
+
+
+def _rule_columns(
+    kinds: Sequence[str],
+    given: Mapping[str, np.ndarray],
+    schedule: np.ndarray,
+    first_step: int,
+    uses: rules.Uses,
+) -> dict[str, np.ndarray]:
+    """Return the rule table of K members, computed once for members that share all coefficients.
+
+    Members mostly differ in learning rate and weight decay, which are columns of their own.
+    """
+    filled = rules.hyperparameters(kinds, given)
+    # AdaBound's bounds depend on the learning rate; for all others it is a factor outside.
+    inside = [
+        name
+        for name in filled
+        if name != "weight_decay" and (name != "learning_rate" or "final_lr" in filled)
+    ]
+    chosen, place = _distinct(kinds, {name: filled[name] for name in inside})
+    distinct = rules.table(
+        [kinds[i] for i in chosen],
+        {name: values[chosen] for name, values in filled.items()},
+        first_step + 1,
+        len(schedule),
+        uses=uses,
+    )
+    if len(chosen) == 1:
+        columns: dict[str, np.ndarray] = dict(distinct)
+    else:
+        columns = {name: values[:, place] for name, values in distinct.items()}
+    columns["learning_rate"] = schedule * filled["learning_rate"]
+    columns["weight_decay"] = filled["weight_decay"]
+    return columns
+
+
+def schedule_of(
+    configs: Sequence[Config], first_step: int, num_steps: int, total_steps: int
+) -> np.ndarray:
+    """Return the factor on each learning rate, float64 [T, K], computed once for equals."""
+    kinds = [c.get_or_default("schedule") for c in configs]
+    filled = schedules.hyperparameters(kinds, numeric_columns(configs))
+    chosen, place = _distinct(kinds, filled)
+    distinct = schedules.factors(
+        [kinds[i] for i in chosen],
+        {name: values[chosen] for name, values in filled.items()},
+        first_step,
+        num_steps,
+        np.full(len(chosen), total_steps),
+    )
+    return distinct[:, place]
+
+
+def _distinct(
+    kinds: Sequence[str], values: Mapping[str, np.ndarray]
+) -> tuple[list[int], np.ndarray]:
+    """Return one member of each group that agrees in kind and values, and each member's group."""
+    groups: dict[tuple[Any, ...], int] = {}
+    chosen: list[int] = []
+    place = np.empty(len(kinds), int)
+    for i, kind in enumerate(kinds):
+        # NaN marks what a kind does not have, and is not equal to itself.
+        own = (float(column[i]) for column in values.values())
+        key = (kind, *(None if value != value else value for value in own))
+        if key not in groups:
+            groups[key] = len(chosen)
+            chosen.append(i)
+        place[i] = groups[key]
+    return chosen, place
 
 
 def _mixup_share(alpha: np.ndarray, unit: np.ndarray) -> np.ndarray:
