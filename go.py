@@ -1,4 +1,4 @@
-"""Make .venv beside this file, install what is needed into it, and run it. Needs Python 3.11 only.
+"""Make .venv beside this file, install what is needed into it, and run it. Needs Python 3.11.
 
     python go.py demo                    the main job on real data, with live progress
     python go.py test                    format, lint, types, house order and all tests
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments else 2
     first, *rest = arguments
     if first == "test":
-        install(["test", "lint"] if "--no-torch" in rest else ["test", "lint", "oracles"])
+        install(["examples", "test", "lint", *([] if "--no-torch" in rest else ["oracles"])])
         return test([argument for argument in rest if argument != "--no-torch"])
     if first.endswith(".py"):
         install(["examples"])

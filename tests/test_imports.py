@@ -131,16 +131,20 @@ def test_modules_look_down_the_house_only(path):
             assert parts[0] not in ("torch", "pandas", "sklearn"), f"{path.name} imports {module}"
 
 
+# A custom rule of batching may map what it is a rule for.
+MAPS = {"optim/rules.py": {"vmap"}}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_jit_and_vmap_have_one_home(path):
     """Only ``training`` compiles; elsewhere a transformation is a reader's surprise."""
-    own = family(path)
-    if own == "training":
+    if family(path) == "training":
         return
-    tree = ast.parse(path.read_text())
     used = {
         node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "jax"
-    }  # fmt: skip
-    assert not used & {"jit", "vmap", "pmap"}, path
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "jax"
+    }
+    assert used & {"jit", "vmap", "pmap"} <= MAPS.get(str(path.relative_to(SOURCE)), set())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.data import Dataset, concatenate, load
-from thalweg.errors import ThalwegError
+from thalweg.errors import RunError, ThalwegError
 from thalweg.evidence.answer import Answer
 from thalweg.space import Config, Space
 from thalweg.study.budget import Budget, Clock
@@ -89,8 +89,10 @@ class Study:
         from thalweg.report.html import write_report
 
         target = Path(path)
-        write_report(target, self.records, self.summary, self.answers())
-        return target
+        try:
+            return write_report(target, self.records, self.summary, self.answers())
+        except OSError as error:
+            raise RunError(f"the report {target} cannot be written: {error.strerror}") from None
 
 
 def tune(

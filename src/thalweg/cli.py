@@ -141,13 +141,10 @@ def fit(
         columns=_kinds(column or []),
         seed=seed,
     )
-    if show:
-        for line in dataset.describe():
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
     options: dict[str, Any] = {
-        "model": tuple(model.split(",")),
+        "model": _names(model),
         "space": space,
-        "loss": tuple(loss.split(",")) if loss else None,
+        "loss": _names(loss) if loss else None,
         "metric": metric,
         "epochs": epochs,
         "search": search,
@@ -155,6 +152,13 @@ def fit(
         "seeds": seeds,
         "seed": seed,
     }
+    from thalweg.study.setup import prepare
+
+    # A mistake in an option is told before anything else is.
+    prepare(dataset, None, clock.budget, **options)
+    if show:
+        for line in dataset.describe():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     if dry_run:
         from thalweg.study.setup import dry_run as estimate
 
@@ -320,6 +324,10 @@ def _targets(names: list[str] | None) -> str | list[str] | None:
     if not names:
         return None
     return names[0] if len(names) == 1 else names
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
 
 
 def _kinds(pairs: list[str]) -> dict[str, str]:

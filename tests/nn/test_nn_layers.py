@@ -70,9 +70,9 @@ def gradients_and_differences(function, arguments: dict[str, np.ndarray], eps: f
             ends = []
             for sign in (1, -1):
                 moved = {
-                    n: jnp.asarray(v + sign * moves if n == name else np.tile(v, (value.size, *[1] * v.ndim)))
-                    for n, v in arguments.items()
-                }  # fmt: skip
+                    n: np.broadcast_to(v, (value.size, *v.shape)) for n, v in arguments.items()
+                }
+                moved[name] = value + sign * moves
                 ends.append(np.asarray(many(moved)))
             differences[name] = ((ends[0] - ends[1]) / (2 * eps)).reshape(value.shape)
     return grads, differences
@@ -195,10 +195,11 @@ def test_embedding_is_torchs_and_concatenates_columns():
     assert layer.units == 6
     params = {n: p.astype(np.float32) for n, p in random_params(layer).items()}
     codes = rng.integers(0, 3, (B, 2))
-    theirs = torch.cat(
-        [torch.nn.functional.embedding(torch.tensor(codes[:, i]), torch.tensor(params[f"l/{i}"])) for i in (0, 1)],
-        dim=1,
-    )  # fmt: skip
+    tables = [torch.tensor(params[f"l/{i}"]) for i in (0, 1)]
+    looked_up = [
+        torch.nn.functional.embedding(torch.tensor(codes[:, i]), t) for i, t in enumerate(tables)
+    ]
+    theirs = torch.cat(looked_up, dim=1)
     np.testing.assert_array_equal(jax.jit(layer.apply)(params, codes), theirs.numpy())
 
 

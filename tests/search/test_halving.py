@@ -86,7 +86,8 @@ def test_num_rungs(num_members, full, factor, shortest):
 
 
 @pytest.mark.parametrize(
-    ("num_members", "full", "expected"), [(27, 27.0, 4), (26, 27.0, 3), (1000, 3.0, 2), (1, 99.0, 1)]
+    ("num_members", "full", "expected"),
+    [(27, 27.0, 4), (26, 27.0, 3), (1000, 3.0, 2), (1, 99.0, 1)],
 )
 def test_exact_powers(num_members, full, expected):
     assert num_rungs_for(num_members, full, 3, 1.0) == expected

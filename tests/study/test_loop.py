@@ -8,7 +8,7 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import SPACE
+from customers import SPACE
 
 import thalweg as tw
 from thalweg.errors import BudgetError
@@ -83,9 +83,13 @@ def test_losers_are_dropped_early_and_winners_trained_to_the_end(study):
     assert all(r["steps"] < completed[0]["steps"] for r in stopped)
     # Everybody is judged after the same epochs.
     first = min(r["steps"] for r in explored)
-    judged = [max(v for s, v in zip(r["curve"]["step"], r["curve"]["validation"], strict=True) if s <= first) for r in explored]  # fmt: skip  # noqa: E501
-    kept = [j for r, j in zip(explored, judged, strict=True) if r["steps"] > first and not r["audit"]]  # fmt: skip  # noqa: E501
-    dropped = [j for r, j in zip(explored, judged, strict=True) if r["steps"] == first]
+
+    def best_by(record):
+        pairs = zip(record["curve"]["step"], record["curve"]["validation"], strict=True)
+        return max(value for step, value in pairs if step <= first)
+
+    kept = [best_by(r) for r in explored if r["steps"] > first and not r["audit"]]
+    dropped = [best_by(r) for r in explored if r["steps"] == first]
     assert min(kept) >= max(dropped)
 
 

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
-from conftest import SPACE
+from customers import SPACE
 
 import thalweg as tw
 from thalweg.errors import DataError, RunError
@@ -217,7 +217,7 @@ def test_loading_what_is_no_model(tmp_path, study):
         Model.load(model)
     assert "\n" not in str(error.value)
     (model / "weights.safetensors").unlink()
-    with pytest.raises(RunError, match="weights.safetensors is missing"):
+    with pytest.raises(RunError, match=r"weights\.safetensors is missing"):
         Model.load(model)
 
 

@@ -16,13 +16,21 @@ import thalweg as tw
 from thalweg.errors import RunError
 from thalweg.study.model import Model
 
+SMALL = """
+depth = 1
+width = 8
+batch_size = 16
+learning_rate = { low = 1e-3, high = 0.1 }
+"""
 FIT = [sys.executable, "-m", "thalweg.cli", "fit"]
 
 
 def start(tables, folder: Path, *options: str) -> subprocess.Popen[str]:
     """Start a study that would take far too long, and wait until it has written trials."""
     space = folder / "space.toml"
-    space.write_text('depth = 1\nwidth = 8\nbatch_size = 16\nlearning_rate = {low = 1e-3, high = 0.1}\n')
+    space.write_text(
+        "depth = 1\nwidth = 8\nbatch_size = 16\nlearning_rate = {low = 1e-3, high = 0.1}\n"
+    )
     process = subprocess.Popen(
         [*FIT, str(tables["train"]), "--target", "bought", "--run", str(folder / "run"),
          "--space", str(space), "--no-baselines", "--json", *options],

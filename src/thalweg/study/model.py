@@ -115,7 +115,7 @@ class Model:
             index = (outputs[:, 1] >= threshold).astype(int)
         else:
             index = outputs.argmax(1)
-        return np.array(self.task.classes)[index]
+        return self.encoder.target.labels(index)
 
     def predict_frame(self, rows: Any, threshold: float | None = None) -> pl.DataFrame:
         """Return predictions as a table: ``prediction`` and, for classes, their probabilities."""
@@ -134,9 +134,12 @@ class Model:
                 return pl.DataFrame({"prediction": outputs[:, 0]})
             names = [f"prediction_{target}" for target in self.task.targets]
             return pl.DataFrame(dict(zip(names, outputs.T, strict=True)))
-        columns: dict[str, Any] = {"prediction": decided.tolist()}
+        # Labels of several types become text: a column has one type.
+        columns: dict[str, Any] = {"prediction": pl.Series(decided.tolist(), strict=False)}
         for i, label in enumerate(self.task.classes):
-            columns[f"probability_{label}"] = outputs[:, i]
+            # Booleans are written as they are in a table.
+            shown = str(label).lower() if isinstance(label, bool) else label
+            columns[f"probability_{shown}"] = outputs[:, i]
         return pl.DataFrame(columns)
 
     def evaluate(self, rows: Any) -> dict[str, float]:
