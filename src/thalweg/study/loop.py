@@ -183,6 +183,7 @@ class Study:
         self.engines: dict[str | None, Engine] = {}
         self.member_epochs = 0.0
         self.reserve = 0.0
+        self.confirm_limit: float | None = None
         self.train_start: float | None = None
         self.plan: dict[str, Any] = {}
         self._pending = list(settings.first)
@@ -653,10 +654,15 @@ class Study:
         return max(float(np.mean(seconds)), 1e-7)
 
     def _confirm_seconds(self, training: float) -> float:
-        """Return the seconds to set aside for confirming, where a full training takes so many."""
-        left = max(self.clock.left() - self.reserve, 0.1)
-        wanted = 1.3 * self.settings.num_finalists * self.settings.num_replicates * training
-        return min(wanted, 0.35 * left)
+        """Return the seconds to set aside for confirming, where a full training takes so many.
+
+        What was set aside at the start is not eaten up by exploring: it only shrinks when trainings
+        turn out to be faster.
+        """
+        if self.confirm_limit is None:
+            self.confirm_limit = 0.35 * max(self.clock.left() - self.reserve, 0.1)
+        wanted = 1.4 * self.settings.num_finalists * self.settings.num_replicates * training
+        return min(wanted, self.confirm_limit)
 
     def _time_plan(self, speed: float) -> float:
         """Plan brackets and confirmation, and return the epochs of a full training."""
