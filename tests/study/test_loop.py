@@ -11,7 +11,7 @@ import pytest
 from customers import SPACE
 
 import thalweg as tw
-from thalweg.errors import BudgetError
+from thalweg.errors import BudgetError, DataError
 from thalweg.study.loop import Silent
 from thalweg.study.records import Trial
 
@@ -162,6 +162,15 @@ def test_a_space_in_which_all_diverge_says_so(tables, tmp_path):
     assert "no trial gave a finite score: lower the learning rates" in message
     assert "\n" not in message
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_metric_that_is_not_defined_on_the_validation_rows_says_so(tables):
+    import polars as pl
+
+    one_class = pl.read_csv(tables["fresh"]).filter(pl.col("bought") == "ja")
+    data = tw.load(tables["train"], "bought", validation=one_class, metric="roc_auc")
+    with pytest.raises(DataError, match="roc_auc is not defined on the validation rows"):
+        tw.tune(data, trials=2, epochs=1, space=SPACE, baselines=False)
 
 
 def test_one_that_diverges_is_counted_and_does_no_harm(tables):

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from populations import alone, distance, flat, make_engine, problem, trained
+from scipy import optimize, stats
 
 from thalweg.errors import OptionError, ResourceError
 from thalweg.models import InputShape, build
@@ -126,6 +127,77 @@ def test_class_weights_do_nothing_for_regression():
     config = Config(SMALL, class_weight=1.0)
     _, task, _ = problem("regression")
     assert not features_of([config], task).class_weight
+
+
+NOISY = {"dropout": 0.5, "input_noise": 0.5, "mixup": 1.0}
+
+
+def test_noise_is_fresh_at_every_step_and_common_to_the_members_of_a_seed():
+    # At a rate of 0 nothing moves: what changes from step to step is the noise alone.
+    still = Config(SMALL, batch_size="full", optimizer="sgd", learning_rate=0.0)
+    noisy = [still.with_values(**{name: value}) for name, value in NOISY.items()]
+    configs = [still, *noisy, *noisy, *noisy]
+    seeds = [0, *[0] * 3, *[0] * 3, *[1] * 3]
+    cohort = trained(make_engine("multiclass", configs), configs, seeds, 20, 1)
+    losses = np.array([curve.train_loss for curve in cohort.curves])
+    assert np.ptp(losses[0]) < 1e-6
+    for i, name in enumerate(NOISY, start=1):
+        assert len(set(losses[i])) == 20, f"{name} repeats itself"
+        assert losses[i].std() > 1e-3
+        np.testing.assert_allclose(losses[i], losses[i + 3], rtol=1e-5)
+        assert np.abs(losses[i] - losses[i + 6]).min() > 0
+    # Evaluations see none of it.
+    for curve in cohort.curves[:7]:
+        assert np.ptp(curve.validation_loss) < 1e-6
+        assert curve.validation_loss[0] == pytest.approx(cohort.curves[0].validation_loss[0])
+
+
+def test_training_losses_are_smoothed_and_weighted_and_validation_losses_are_not():
+    still = Config(SMALL, batch_size="full", optimizer="sgd", learning_rate=0.0)
+    configs = [still, still.with_values(label_smoothing=0.3), still.with_values(class_weight=1.0)]
+    cohort = trained(make_engine("multiclass", configs), configs, [0] * 3, 4, 2)
+    plain, smooth, weighted = cohort.curves
+    assert smooth.validation_loss == pytest.approx(plain.validation_loss, rel=1e-6)
+    assert weighted.validation_loss == pytest.approx(plain.validation_loss, rel=1e-6)
+    assert abs(smooth.train_loss[0] - plain.train_loss[0]) > 1e-3
+    assert abs(weighted.train_loss[0] - plain.train_loss[0]) > 1e-4
+
+
+def test_mixup_is_one_share_for_inputs_and_losses():
+    """A step of linear softmax regression; the share is the one number that is not known here."""
+    data, _, _ = problem("multiclass")
+    config = Config(
+        model="linear", batch_size="full", optimizer="sgd", learning_rate=1.0, mixup=0.5
+    )
+    engine = make_engine("multiclass", [config])
+    seeds = list(range(12))
+    start = engine.cohort([config] * 12, seeds, 1, 1)
+    starts = [flat(start, i) for i in range(12)]
+    cohort = trained(engine, [config] * 12, seeds, 1, 1)
+    x, hot = data.fields["numeric"].astype(np.float64), np.eye(3)[data.target]
+    shares = []
+    for i in range(12):
+        moved = {n: starts[i][n] - v for n, v in flat(cohort, i).items()}
+
+        def gradient(share, begin=starts[i]):
+            mixed, wanted = share * x + (1 - share) * x[::-1], share * hot + (1 - share) * hot[::-1]
+            logits = mixed @ begin["output/kernel"] + begin["output/bias"]
+            p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+            error = (p - wanted) / len(x)
+            return {"output/kernel": mixed.T @ error, "output/bias": error.sum(0)}
+
+        found = optimize.minimize_scalar(
+            lambda share, moved=moved, own=gradient: sum(
+                np.square(moved[n] - g).sum() for n, g in own(share).items()
+            ),
+            bounds=(0.5, 1.0),
+            method="bounded",
+            options={"xatol": 1e-10},
+        )
+        shares.append(found.x)
+        assert distance(moved, gradient(found.x)) < 1e-3
+    # Folded at one half: mixing 0.3 with 0.7 is mixing 0.7 with 0.3.
+    assert stats.kstest(shares, lambda b: 2 * stats.beta(0.5, 0.5).cdf(b) - 1).pvalue > 1e-3
 
 
 # --------------------------------------------------------------------------------------- evaluation
@@ -319,3 +391,33 @@ def test_with_data_shares_programs_where_shapes_allow():
 def test_input_shapes_round_trip():
     shape = InputShape(3, (4, 5))
     assert InputShape.from_dict(shape.to_dict()) == shape
+
+
+LATEST = pytest.mark.xfail(
+    strict=True, reason="weights(best=False) of schedule-free rules are those it trains at"
+)
+AVERAGED = pytest.mark.xfail(strict=True, reason="ema is ignored for structural optimizers")
+
+
+@pytest.mark.parametrize(
+    ("name", "ema"),
+    [
+        ("adam", 0.0),
+        ("adam", 0.9),
+        ("adan", 0.0),
+        pytest.param("schedule_free_adamw", 0.0, marks=LATEST),
+    ],
+)
+def test_latest_and_best_weights_agree_where_the_last_evaluation_is_the_best(name, ema):
+    config = Config(SMALL, optimizer=name, learning_rate=1e-3, ema=ema)
+    cohort = make_engine("regression", [config]).cohort([config], [0], 20, 20)
+    cohort.advance(20)
+    assert cohort.best_step[0] == 20
+    assert distance(flat(cohort), flat(cohort, best=True)) == 0
+
+
+@pytest.mark.parametrize("name", ["adam", pytest.param("adan", marks=AVERAGED)])
+def test_averaging_changes_what_is_evaluated(name):
+    configs = [Config(SMALL, optimizer=name, learning_rate=0.03, ema=e) for e in (0.0, 0.9)]
+    cohort = trained(make_engine("regression", configs), configs)
+    assert cohort.curves[0].validation_loss != cohort.curves[1].validation_loss

@@ -564,6 +564,12 @@ def _step(
         p, g = param.astype(dtype), grad.astype(dtype)
         state = {name: slots[name][index] for name in names}
         new = _moments(g, state, c, group)
+        if alive is not None:
+            new = {name: jnp.where(alive, value, state[name]) for name, value in new.items()}
+        if new:
+            # Without the barrier the parameters' kernel computes the moments again from the old
+            # ones, which must then be copied before they are overwritten.
+            new = jax.lax.optimization_barrier(new)
         u = _direction(g, new, state, c, group)
         decay = c["weight_decay"]
         if "trust" in group:
@@ -584,7 +590,8 @@ def _step(
             moved = p - rate * (r + decay * p)
         if alive is not None:
             moved = jnp.where(alive, moved, p)
-            new = {name: jnp.where(alive, value, state[name]) for name, value in new.items()}
+            if "w" in names:
+                new["w"] = jnp.where(alive, new["w"], state["w"])
         new_leaves.append(moved.astype(param.dtype))
         for name, value in new.items():
             new_slots[name][index] = value

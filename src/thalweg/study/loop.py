@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from thalweg.errors import BudgetError
+from thalweg.errors import BudgetError, DataError
 from thalweg.models import InputShape
 from thalweg.optim.external import EXTERNAL
 from thalweg.search import Searcher, make_searcher
@@ -507,6 +507,11 @@ class Study:
         if not ranked:
             if self.interrupted():
                 raise BudgetError("interrupted before any trial had a score: nothing was found yet")
+            if any(math.isfinite(v) for t in self.trials for v in t.curve["validation_loss"]):
+                raise DataError(
+                    f"the metric {self.task.metric} is not defined on the validation rows, such as "
+                    "where they have one class only: choose another metric or other rows"
+                )
             raise BudgetError(
                 "no trial gave a finite score: lower the learning rates, or give a longer budget"
             )
