@@ -109,7 +109,7 @@ def tune(
     epochs: float | None = None,
     search: str = "sobol",
     halving: bool = True,
-    finalists: int = 3,
+    finalists: int | None = None,
     seeds: int = 5,
     ensemble: bool = True,
     baselines: bool = True,
@@ -137,7 +137,8 @@ def tune(
             data.
         search: ``"sobol"``, ``"random"`` or ``"grid"``.
         halving: whether losers are dropped early.
-        finalists: how many configurations are trained again under fresh seeds.
+        finalists: how many configurations are trained again under fresh seeds; 3 by default, and
+            up to 8 where a time budget has room for them.
         seeds: how many fresh seeds. On fewer than 20,000 training and validation rows each trains
             on all but one of as many folds of them, so that together they have seen every row.
         ensemble: whether the model averages the winner's seeds (True) or is the best one of them.

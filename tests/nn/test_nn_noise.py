@@ -96,6 +96,14 @@ def test_every_bit_of_the_key_changes_half_of_the_bits():
         assert share == pytest.approx(0.5, abs=0.01)
 
 
+def test_keys_that_differ_by_the_counters_step_do_not_shift_the_stream():
+    key, step = np.uint32(12345), int(noise._GOLDEN)
+    plain = np.asarray(noise.bits(jnp.uint32(key), (4096,)))
+    for times in (1, 2, 3):
+        other = np.asarray(noise.bits(jnp.uint32((int(key) + times * step) % 2**32), (4096,)))
+        assert (plain[times:] == other[:-times]).mean() < 0.01
+
+
 def test_the_shape_only_reshapes_the_stream():
     key = jnp.uint32(3)
     np.testing.assert_array_equal(

@@ -82,6 +82,7 @@ class Settings:
         halving: whether losers are dropped early.
         reduction_factor: the share that goes on at each rung is one in so many.
         num_finalists: Configs trained again under fresh seeds.
+        most_finalists: how many there may be where a time budget has room for them.
         num_replicates: fresh seeds of each finalist, each on a fold of its own where there are
             folds.
         num_audit: members of each bracket that go on by chance.
@@ -97,6 +98,7 @@ class Settings:
     halving: bool = True
     reduction_factor: int = 3
     num_finalists: int = 3
+    most_finalists: int = 0
     num_replicates: int = 5
     num_audit: int = 1
     seed: int = 0
@@ -623,8 +625,7 @@ class Study:
             if stale >= PATIENCE_BRACKETS:
                 reason = f"{stale} brackets of trials in a row found nothing better"
                 break
-        finalists = self._ranked()[: settings.num_finalists]
-        replicates = self._affordable_replicates(len(finalists), epochs * speed)
+        finalists, replicates = self._affordable_finalists(epochs * speed)
         if finalists and replicates:
             self._confirm(finalists, replicates, epochs)
         return reason
@@ -665,8 +666,9 @@ class Study:
         turn out to be faster.
         """
         if self.confirm_limit is None:
-            self.confirm_limit = 0.35 * max(self.clock.left() - self.reserve, 0.1)
-        wanted = 1.4 * self.settings.num_finalists * self.settings.num_replicates * training
+            self.confirm_limit = 0.3 * max(self.clock.left() - self.reserve, 0.1)
+        most = max(self.settings.num_finalists, self.settings.most_finalists)
+        wanted = 1.4 * most * self.settings.num_replicates * training
         return min(wanted, self.confirm_limit)
 
     def _time_plan(self, speed: float) -> float:
@@ -728,9 +730,19 @@ class Study:
         free = backend.available_bytes() - self.data.num_bytes
         return int(min(MAX_BRACKET, max(1, 0.8 * free / largest)))
 
-    def _affordable_replicates(self, finalists: int, seconds: float) -> int:
-        """Return how many fresh seeds of each finalist the remaining time pays for."""
-        left = self.clock.left() - self.reserve
-        if finalists == 0 or self.interrupted():
-            return 0
-        return int(min(self.settings.num_replicates, left / max(1.3 * finalists * seconds, 1e-9)))
+    def _affordable_finalists(self, training: float) -> tuple[list[Trial], int]:
+        """Return the finalists, and their replicates, that the remaining time pays for.
+
+        Room for more is spent on more finalists (their order in the exploration is partly luck);
+        too little room on fewer replicates of the usual number.
+        """
+        settings = self.settings
+        if settings.num_finalists == 0 or settings.num_replicates == 0 or self.interrupted():
+            return [], 0
+        runs = int((self.clock.left() - self.reserve) / max(1.3 * training, 1e-9))
+        most = max(settings.num_finalists, settings.most_finalists)
+        num = min(most, max(settings.num_finalists, runs // settings.num_replicates))
+        finalists = self._ranked()[:num]
+        if not finalists:
+            return [], 0
+        return finalists, min(settings.num_replicates, runs // len(finalists))

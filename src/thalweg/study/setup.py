@@ -13,7 +13,7 @@ from thalweg.errors import DataError, OptionError, unknown_option
 from thalweg.models import FAMILIES, InputShape, build, count_params
 from thalweg.optim.external import EXTERNAL
 from thalweg.search import SEARCHERS, make_searcher
-from thalweg.space import Config, Space
+from thalweg.space import Config, Space, Structure
 from thalweg.study import spaces
 from thalweg.study.budget import Budget
 from thalweg.study.loop import DEFAULT_TRIALS, Settings
@@ -21,6 +21,8 @@ from thalweg.training import backend
 from thalweg.training.cohort import TrainingData
 from thalweg.training.plan import estimated_step_seconds
 
+FINALISTS = 3
+MOST_FINALISTS = 8
 FOLDED_ROWS = 20_000
 SMALLEST_FOLD = 10
 
@@ -38,13 +40,14 @@ def prepare(
     epochs: float | None = None,
     search: str = "sobol",
     halving: bool = True,
-    finalists: int = 3,
+    finalists: int | None = None,
     seeds: int = 5,
     refit: bool = False,
     seed: int = 0,
 ) -> tuple[Dataset, Settings]:
     """Check the options of ``tune`` and return the data set and how the study will be run."""
-    for name, value in (("finalists", finalists), ("seeds", seeds), ("seed", seed)):
+    counts = {"finalists": FINALISTS if finalists is None else finalists, "seeds": seeds}
+    for name, value in {**counts, "seed": seed}.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise OptionError(f"{name} must be a whole number from 0; got {value!r}")
     if epochs is not None and not 0 < epochs < 1e6:
@@ -78,6 +81,7 @@ def prepare(
             models=families,
             losses=losses,
             max_structures=_structures(limits),
+            widths=_widths(dataset, limits, epochs),
         )
         if "mlp" in families and not losses:
             # An expert's first try, in a structure that is compiled anyway.
@@ -95,7 +99,8 @@ def prepare(
         epochs=float(epochs or spaces.default_epochs(num_rows)),
         search=search,
         halving=halving,
-        num_finalists=finalists,
+        num_finalists=counts["finalists"],
+        most_finalists=MOST_FINALISTS if finalists is None else counts["finalists"],
         num_replicates=seeds,
         seed=seed,
         first=tuple(first),
@@ -109,6 +114,28 @@ def _structures(limits: Budget) -> int:
     if limits.seconds is not None:
         return int(max(2, min(12, limits.seconds / 8)))
     return int(max(1, min(12, (limits.trials or 64) / 10)))
+
+
+def _widths(dataset: Dataset, limits: Budget, epochs: float | None) -> tuple[int, ...]:
+    """Return the widths of hidden layers that the budget can afford to try.
+
+    At least 40 full trainings of the largest network should fit in; of the choices from large to
+    small, the first for which they do, by the cost model.
+    """
+    choices = ((64, 256), (64, 128), (32, 64))
+    if limits.seconds is None:
+        return choices[0]
+    num_rows = len(dataset.train.target)
+    batch = spaces.default_batch_size(num_rows)
+    steps = (epochs or spaces.default_epochs(num_rows)) * num_rows / batch
+    inputs = InputShape.from_dict(dataset.input_shape)
+    for widths in choices:
+        largest = Structure(width=widths[-1], depth=3, batch_size=batch)
+        network = build(largest, inputs, dataset.task.num_outputs)
+        seconds = steps * estimated_step_seconds(network, batch, "cpu") / backend.num_workers()
+        if 40 * seconds <= limits.seconds:
+            return widths
+    return choices[-1]
 
 
 def training_data(dataset: Dataset, train: Any) -> TrainingData:

@@ -37,6 +37,7 @@ def default_space(
     *,
     models: tuple[str, ...] = ("mlp",),
     max_structures: int = 6,
+    widths: tuple[int, ...] = (64, 256),
     losses: tuple[str, ...] = (),
 ) -> Space:
     """Return the Space for a table.
@@ -46,16 +47,16 @@ def default_space(
         num_rows: training rows.
         models: families to try.
         max_structures: how many distinct programs are worth compiling.
+        widths: units of a hidden layer to try.
         losses: losses to try; the task's own where empty.
     """
     domains: dict[str, object] = {"model": Choice(models)}
     if "mlp" in models:
+        width, depth, norms = list(widths), [1, 2, 3], ["none"]
         if max_structures <= 3:
-            width, depth, norms = [128], [1, 2, 3][:max_structures], ["none"]
-        elif max_structures < 12:
-            width, depth, norms = [64, 256], [1, 2, 3], ["none"]
-        else:
-            width, depth, norms = [64, 256], [1, 2, 3], ["none", "batch"]
+            width, depth = [widths[len(widths) // 2]], depth[:max_structures]
+        elif max_structures >= 12:
+            norms = ["none", "batch"]
         for name, options in (("width", width), ("depth", depth), ("normalisation", norms)):
             domains[name] = Switch("model", {"mlp": Choice(options)})
     domains["batch_size"] = default_batch_size(num_rows)
