@@ -101,7 +101,7 @@ def tune(
     *,
     budget: str | float | None = None,
     trials: int | None = None,
-    model: str | Sequence[str] = "mlp",
+    model: str | Sequence[str] | None = None,
     space: Space | dict[str, Any] | str | Path | None = None,
     first: Sequence[Config] = (),
     loss: str | Sequence[str] | None = None,
@@ -128,7 +128,8 @@ def tune(
         target: what is predicted, where ``data`` is not a ``Dataset`` yet.
         budget: time to spend, such as ``"5m"``; from the call to the return.
         trials: number of trials to spend; 64 where neither is given.
-        model: family or families to try.
+        model: family or families to try; by default ``mlp``, and ``linear`` too on up to 4,000
+            training rows.
         space: the hyperparameters and their domains: a ``Space``, a mapping, or a TOML file.
         first: configurations to try before the search's own.
         loss: loss or losses to try; the task's own by default.
@@ -221,9 +222,9 @@ def tune(
             raise
     if refit and not interrupted():
         rows = concatenate([dataset.train, dataset.validation])
-        epochs = outcome.plan.get("epochs", settings.epochs)
+        full = outcome.plan.get("epochs", settings.epochs)
         outcome.weights = train_again(
-            training_data(dataset, rows), task, inputs, outcome.replicates, epochs
+            training_data(dataset, rows), task, inputs, outcome.replicates, full
         )
     members = outcome.weights if ensemble else _best_alone(outcome)
     best_model = Model(

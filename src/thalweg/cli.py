@@ -73,8 +73,12 @@ def fit(
         str | None, typer.Option(help="regression, binary or multiclass; inferred by default.")
     ] = None,
     model: Annotated[
-        str, typer.Option(help="Families to try, separated by commas: mlp, linear.")
-    ] = "mlp",
+        str | None,
+        typer.Option(
+            help="Families to try, separated by commas: mlp, linear. Default: mlp, on few rows "
+            "linear too."
+        ),
+    ] = None,
     space: Annotated[
         Path | None, typer.Option(help="TOML file with the hyperparameters and their domains.")
     ] = None,
@@ -142,7 +146,7 @@ def fit(
         seed=seed,
     )
     options: dict[str, Any] = {
-        "model": _names(model),
+        "model": _names(model) if model else None,
         "space": space,
         "loss": _names(loss) if loss else None,
         "metric": metric,

@@ -63,7 +63,7 @@ def test_the_layouts_are_those_that_matter():
     assert 0 < len(packing.small) < len(packing.shapes)
 
 
-@pytest.mark.parametrize(("which", "members"), [("small", [0, 1, 2, 4, 6]), ("large", [1, 3, 5])])
+@pytest.mark.parametrize(("which", "members"), [("small", [1, 2, 4, 6]), ("large", [3, 5])])
 def test_together_equals_apart(which, members):
     cohort = together(which)
     for i in members:

@@ -290,7 +290,7 @@ class Progress:
         total: int | None = None,
         best: float | None = None,
         metric: str | None = None,
-        rung: int | None = None,
+        rung: int | str | None = None,
         throughput: float | None = None,
         seconds_left: float | None = None,
         phase: str | None = None,
@@ -302,7 +302,7 @@ class Progress:
             total: trials planned in this phase.
             best: best score so far.
             metric: what the score is.
-            rung: the rung being run.
+            rung: the rung being run, such as ``"2/3"``.
             throughput: member-steps a second.
             seconds_left: until the budget is spent.
             phase: ``"compile"``, ``"explore"``, ``"refine"``, ``"confirm"``, ``"baselines"``, …

@@ -34,7 +34,7 @@ class Sobol:
         """Return the next state and the next ``num`` Configs."""
         from scipy.stats import qmc
 
-        sampler = qmc.Sobol(d=max(len(self.space.free), 1), scramble=True, seed=self.seed)
+        sampler = qmc.Sobol(d=max(len(self.space.free), 1), scramble=True, rng=self.seed)
         with warnings.catch_warnings():
             # Balance holds for powers of two only; an even spread is all that is wanted here.
             warnings.simplefilter("ignore", UserWarning)

@@ -186,6 +186,7 @@ class Study:
         self.member_epochs = 0.0
         self.reserve = 0.0
         self.confirm_limit: float | None = None
+        self.set_aside = 0.0
         self.train_start: float | None = None
         self.plan: dict[str, Any] = {}
         self._pending = list(settings.first)
@@ -261,7 +262,7 @@ class Study:
         return next(iter(self.engines.values())).workers
 
     def _stop(self) -> bool:
-        return self.interrupted() or self.clock.left() < self.reserve
+        return self.interrupted() or self.clock.left() < self.reserve + self.set_aside
 
     # ------------------------------------------------------------------------------------ brackets
 
@@ -597,8 +598,9 @@ class Study:
         best, stale, brackets = -math.inf, 0, 0
         limit = settings.budget.trials or math.inf
         while True:
-            confirm = self._confirm_seconds(epochs * speed)
-            left = self.clock.left() - self.reserve - confirm
+            # Exploring stops where confirming has to begin, in the middle of a rung if need be.
+            self.set_aside = self._confirm_seconds(epochs * speed)
+            left = self.clock.left() - self.reserve - self.set_aside
             share = left * EXPLORE_SHARE if brackets == 0 else left
             size = self._bracket_size(share / speed, epochs)
             size = int(min(size, limit - len(self.trials)))
@@ -625,6 +627,7 @@ class Study:
             if stale >= PATIENCE_BRACKETS:
                 reason = f"{stale} brackets of trials in a row found nothing better"
                 break
+        self.set_aside = 0.0
         finalists, replicates = self._affordable_finalists(epochs * speed)
         if finalists and replicates:
             self._confirm(finalists, replicates, epochs)

@@ -23,6 +23,7 @@ from thalweg.training.plan import estimated_step_seconds
 
 FINALISTS = 3
 MOST_FINALISTS = 8
+LINEAR_ROWS = 4_000
 FOLDED_ROWS = 20_000
 SMALLEST_FOLD = 10
 
@@ -32,7 +33,7 @@ def prepare(
     target: str | Sequence[str] | None,
     limits: Budget,
     *,
-    model: str | Sequence[str] = "mlp",
+    model: str | Sequence[str] | None = None,
     space: Space | dict[str, Any] | str | Path | None = None,
     first: Sequence[Config] = (),
     loss: str | Sequence[str] | None = None,
@@ -54,7 +55,7 @@ def prepare(
         raise OptionError(f"epochs must be above 0; got {epochs!r}")
     if search not in SEARCHERS:
         raise unknown_option("search", search, SEARCHERS)
-    families = (model,) if isinstance(model, str) else tuple(model)
+    families = (model,) if isinstance(model, str) else tuple(model or ())
     for name in families:
         if name not in FAMILIES:
             raise unknown_option("model", name, FAMILIES)
@@ -74,19 +75,22 @@ def prepare(
             "that leave some"
         )
     num_rows = len(dataset.train.target)
+    if not families:
+        # On few rows a linear model is often as good as anything, and costs next to nothing to try.
+        families = ("mlp", "linear") if num_rows <= LINEAR_ROWS else ("mlp",)
     if space is None:
+        widths = _widths(dataset, limits, epochs)
         searched = spaces.default_space(
             dataset.task,
             num_rows,
             models=families,
             losses=losses,
             max_structures=_structures(limits),
-            widths=_widths(dataset, limits, epochs),
+            widths=widths,
         )
         if "mlp" in families and not losses:
-            # An expert's first try, in a structure that is compiled anyway.
-            width = searched.decode(np.full((1, len(searched.free)), 0.999))[0]["width"]
-            first = first or (spaces.default_config(dataset.task, num_rows, width),)
+            # An expert's first try, in a width that is compiled anyway.
+            first = first or (spaces.default_config(dataset.task, num_rows, widths[-1]),)
     elif isinstance(space, Space):
         searched = space
     elif isinstance(space, str | Path):

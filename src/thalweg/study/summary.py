@@ -181,7 +181,7 @@ def info() -> dict[str, Any]:
         "devices": [str(device) for device in jax.devices()],
         "workers": backend.num_workers(),
         "memory": f"{backend.available_bytes() / 2**30:.1f} GiB may be used",
-        "cache": str(jax.config.jax_compilation_cache_dir),
+        "cache": str(jax.config.values["jax_compilation_cache_dir"]),
         "platform": f"{platform.platform()}, {os.cpu_count()} processors",
         "compiler": check_compiler(),
     }

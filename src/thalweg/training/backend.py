@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib
+from jaxlib.version import __version__ as jaxlib_version
 
 # From jaxlib 0.10.2 on, XLA's CPU backend fuses reductions into YNNPACK calls that give silently
 # wrong results for some vmapped products (jax issue 39103) and crash on others (39257, 40412).
-# Turning that fusion off costs nothing measurable here; tests/train/test_backend.py guards it.
+# Turning that fusion off costs nothing measurable here; tests/training/test_backend.py guards it.
 _YNN_OPTION = "xla_cpu_experimental_ynn_fusion_type"
 _YNN_FIRST_VERSION = (0, 10, 2)
 
@@ -23,7 +23,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 def compiler_options() -> dict[str, Any]:
     """Return the options that every program is compiled with on the present backend."""
-    if jax.default_backend() == "cpu" and _version(jaxlib.__version__) >= _YNN_FIRST_VERSION:
+    if jax.default_backend() == "cpu" and _version(jaxlib_version) >= _YNN_FIRST_VERSION:
         return {_YNN_OPTION: ""}
     return {}
 
@@ -43,7 +43,7 @@ def setup() -> None:
 
     A cache that cannot be written is no reason to stop: JAX then compiles every time.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -28,8 +28,8 @@ from thalweg.task import Task
 from thalweg.training.packing import Packing
 
 Tree = dict[str, Any]
-Units = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and scale of each regression target."""
+Units = tuple[Any, Any]
+"""Mean and scale of each regression target, [T] each."""
 COUNTING = ("accuracy", "balanced_accuracy", "top_5_accuracy", "f1", "f1_macro")
 """Metrics that count rows: many members, and many steps of one member, are level."""
 
@@ -118,7 +118,7 @@ class Rows(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """What one member carries from step to step.
+    """What one member carries from step to step (members on the host: NumPy arrays, [K, …]).
 
     ``params``, the slots of ``opt``, ``ema`` and ``best`` are packed (see ``packing.py``). ``best``
     holds the weights and state at the best evaluation so far, ``ema`` the averaged weights (empty
@@ -130,21 +130,21 @@ class Carry(NamedTuple):
     state: Tree
     ema: Tree
     best: tuple[Tree, Tree]
-    best_score: Array
-    loss_sum: Array
-    alive: Array
+    best_score: Any
+    loss_sum: Any
+    alive: Any
 
 
 class Record(NamedTuple):
-    """What one evaluation of a member yields, all scalars."""
+    """What one evaluation of a member yields, all scalars (of members on the host: [K])."""
 
-    train_loss: Array
-    validation_loss: Array
-    validation: Array
-    probe: Array
-    probe_loss: Array
-    alive: Array
-    score: Array
+    train_loss: Any
+    validation_loss: Any
+    validation: Any
+    probe: Any
+    probe_loss: Any
+    alive: Any
+    score: Any
 
 
 @dataclass(frozen=True)
