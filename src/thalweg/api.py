@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from thalweg.data import Dataset, concatenate, load
 from thalweg.errors import RunError, ThalwegError
-from thalweg.evidence.answer import Answer
+from thalweg.evidence.answer import Answer, Answers
 from thalweg.space import Config, Space
 from thalweg.study.budget import Budget, Clock
 from thalweg.study.model import Model
@@ -63,9 +63,9 @@ class Study:
         """The configuration that won."""
         return Config(self.summary["best_config"])
 
-    def answers(self) -> list[Answer]:
-        """Return the questions that the study answers, with their evidence."""
-        return [Answer.from_dict(record) for record in self.summary["answers"]]
+    def answers(self) -> Answers:
+        """Return the questions that the study answers, with their evidence; they print as text."""
+        return Answers(Answer.from_dict(record) for record in self.summary["answers"])
 
     def leaderboard(self, n: int = 10) -> list[dict[str, Any]]:
         """Return the ``n`` best configurations with their scores."""

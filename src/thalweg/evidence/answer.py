@@ -42,6 +42,10 @@ class Answer:
     advice: str = ""
     trials: tuple[int, ...] = ()
 
+    def __str__(self) -> str:
+        lines = [f"{self.question} [{self.verdict}]", f"  {self.claim}"]
+        return "\n".join([*lines, f"  -> {self.advice}"] if self.advice else lines)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the Answer as JSON-able values; numbers that are not finite become None."""
         return {
@@ -70,6 +74,13 @@ class Answer:
             advice=str(record.get("advice") or ""),
             trials=tuple(record.get("trials") or ()),
         )
+
+
+class Answers(list[Answer]):
+    """The answers of a study, in the order in which a person asks; prints as text."""
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self))
 
 
 def _finite_or_none(value: float | None) -> float | None:

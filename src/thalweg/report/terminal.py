@@ -161,12 +161,7 @@ def answers_panel(answers: Sequence[Answer | Mapping[str, Any]]) -> RenderableTy
 
 def answers_lines(answers: Sequence[Answer | Mapping[str, Any]]) -> list[str]:
     """The answers as plain lines, for output that is piped."""
-    lines = []
-    for answer in map(as_answer, answers):
-        lines += [f"{answer.question} [{answer.verdict}]", f"  {answer.claim}"]
-        if answer.advice:
-            lines.append(f"  -> {answer.advice}")
-    return lines
+    return [line for answer in map(as_answer, answers) for line in str(answer).splitlines()]
 
 
 def as_answer(answer: Answer | Mapping[str, Any]) -> Answer:
