@@ -393,19 +393,13 @@ def test_input_shapes_round_trip():
     assert InputShape.from_dict(shape.to_dict()) == shape
 
 
-LATEST = pytest.mark.xfail(
-    strict=True, reason="weights(best=False) of schedule-free rules are those it trains at"
-)
-AVERAGED = pytest.mark.xfail(strict=True, reason="ema is ignored for structural optimizers")
-
-
 @pytest.mark.parametrize(
     ("name", "ema"),
     [
         ("adam", 0.0),
         ("adam", 0.9),
         ("adan", 0.0),
-        pytest.param("schedule_free_adamw", 0.0, marks=LATEST),
+        ("schedule_free_adamw", 0.0),
     ],
 )
 def test_latest_and_best_weights_agree_where_the_last_evaluation_is_the_best(name, ema):
@@ -416,7 +410,7 @@ def test_latest_and_best_weights_agree_where_the_last_evaluation_is_the_best(nam
     assert distance(flat(cohort), flat(cohort, best=True)) == 0
 
 
-@pytest.mark.parametrize("name", ["adam", pytest.param("adan", marks=AVERAGED)])
+@pytest.mark.parametrize("name", ["adam", "adan"])
 def test_averaging_changes_what_is_evaluated(name):
     configs = [Config(SMALL, optimizer=name, learning_rate=0.03, ema=e) for e in (0.0, 0.9)]
     cohort = trained(make_engine("regression", configs), configs)

@@ -590,14 +590,18 @@ class Cohort:
             if member in block.members:
                 slot = block.slots[block.members.index(member)]
                 host = _host_rows(np.array([slot]), self.plan)
-                carry = block.carry
-                tree = carry.best if best else (self._latest(carry), carry.state)
-                params, state = jax.tree.map(lambda a, host=host: host(a)[0], tree)
+                own = jax.tree.map(lambda a, host=host: host(a)[0], block.carry)
+                params, state = own.best if best else (self._latest(block, member, own), own.state)
                 return self.member.packing.unpack(params), state
         raise KeyError(f"member {member} has left the cohort")
 
-    def _latest(self, carry: Any) -> Any:
-        return carry.ema if self.engine.features.ema else carry.params
+    def _latest(self, block: _Block, member: int, carry: Carry) -> Any:
+        """Return the (packed) weights that a member predicts with now."""
+        if not len(block.scalars):
+            return carry.params
+        row = block.scalars[-1, block.members.index(member)]
+        weights = self.member.weights(carry, self.member.scalars(row))
+        return jax.tree.map(np.asarray, weights)
 
     # ------------------------------------------------------------------------------------ training
 

@@ -198,7 +198,8 @@ class Member:
         outputs, state = self.network.apply(params, state, rows.fields, context)
         per_row = self._loss_of(outputs, rows.target, scalars)
         if features.mixup:
-            # The order within a batch is random, so its reverse is a random pairing.
+            # The order within a batch is random, so its reverse is a random pairing. (With full
+            # batches a row keeps its partner, and only their shares change.)
             share = scalars["mixup"]
             other = self._loss_of(outputs, rows.target[::-1], scalars)
             per_row = share * per_row + (1.0 - share) * other
@@ -329,11 +330,10 @@ class Member:
 
     def weights(self, carry: Carry, scalars: Tree) -> Tree:
         """Return the (packed) weights that predict: averaged ones where the member averages."""
-        if self.features.external is not None:
+        external = self.features.external
+        if external is not None and external.averaged is not None:
             params = self.packing.unpack(carry.params)
-            return self.packing.pack(
-                self.features.external.evaluation_params(carry.opt, params, scalars)
-            )
+            return self.packing.pack(external.evaluation_params(carry.opt, params, scalars))
         return carry.ema if self.features.ema else carry.params
 
     def predict(self, params: Tree, state: Tree, fields: Mapping[str, Array]) -> Array:
@@ -352,9 +352,9 @@ class Member:
         raw = self.predict(self.packing.unpack(params), carry.state, rows.fields)
         scalars.pop("label_smoothing", None)
         both = self._both_scores(raw, rows.target, scalars)
-        (validation, loss), (probe, probe_loss) = both
+        (validation, loss, tie), (probe, probe_loss, _) = both
         alive = carry.alive & jnp.isfinite(loss)
-        score = jnp.where(alive, self._rank(validation, loss), -jnp.inf)
+        score = jnp.where(alive, self._rank(validation, tie), -jnp.inf)
         improved = score > carry.best_score
         best = freeze(improved, (params, carry.state), carry.best)
         train_loss = carry.loss_sum / jnp.maximum(num_steps, 1).astype(jnp.float32)
@@ -369,27 +369,27 @@ class Member:
 
     def _both_scores(
         self, raw: Array, target: Array, scalars: Tree
-    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """Return metric and mean loss of the validation rows, and of the probe's."""
-        task, cut = self.task, self.num_validation
-        metric = METRICS[task.kind][task.metric]
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return metric, mean loss and what breaks ties, of validation rows and of the probe's."""
+        task, cut, losses = self.task, self.num_validation, self.features.losses
+        metrics = METRICS[task.kind]
 
-        def scores(raw: Array, target: Array) -> tuple[Array, Array]:
-            outputs = metric_outputs(
-                task.kind,
-                self.features.losses,
-                self._loss_weights(scalars),
-                raw,
-                units=self.units,
-            )
+        def scores(raw: Array, target: Array) -> tuple[Array, ...]:
+            weights = self._loss_weights(scalars)
+            outputs = metric_outputs(task.kind, losses, weights, raw, units=self.units)
+            value = metrics[task.metric](outputs, target, None, self.units)
             loss = self._loss_of(raw, target, scalars).mean()
-            return metric(outputs, target, None, self.units), loss
+            tie = loss
+            if task.metric in COUNTING and len(losses) > 1:
+                # Members with different losses are compared by one that is the same for all.
+                tie = metrics["log_loss"](outputs, target, None, self.units)
+            return value, loss, tie
 
         if raw.shape[0] == 2 * cut:
             # Both at once: half the program to compile.
             halves = (raw.reshape(2, cut, -1), target.reshape(2, cut, *target.shape[1:]))
-            value, loss = jax.vmap(scores)(*halves)
-            return (value[0], loss[0]), (value[1], loss[1])
+            both = jax.vmap(scores)(*halves)
+            return tuple(v[0] for v in both), tuple(v[1] for v in both)
         return scores(raw[:cut], target[:cut]), scores(raw[cut:], target[cut:])
 
 
