@@ -407,7 +407,8 @@ def test_latest_and_best_weights_agree_where_the_last_evaluation_is_the_best(nam
     cohort = make_engine("regression", [config]).cohort([config], [0], 20, 20)
     cohort.advance(20)
     assert cohort.best_step[0] == 20
-    assert distance(flat(cohort), flat(cohort, best=True)) == 0
+    # Averages are computed again outside of the compiled program: the same up to rounding.
+    assert distance(flat(cohort), flat(cohort, best=True)) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["adam", "adan"])
