@@ -126,10 +126,13 @@ def fit(
 ) -> None:
     """Find, train and keep the best network for a table."""
     from thalweg.study.budget import Budget, Clock, process_start
+    from thalweg.study.rundir import RunDirectory
 
     clock = Clock(Budget.of(budget, trials), process_start())
     from thalweg import api
 
+    if run is not None:
+        RunDirectory.check_vacant(run)
     console = _console()
     show = not quiet
     dataset = api.load(

@@ -49,10 +49,7 @@ class RunDirectory:
                 number += 1
                 path = base.with_name(f"{base.name}-{number}")
         folder = Path(path)
-        if (folder / "run.json").exists():
-            raise RunError(
-                f"{folder} already holds a finished run: give another --run, or remove it"
-            )
+        cls.check_vacant(folder)
         missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -75,6 +72,16 @@ class RunDirectory:
                 folder.rmdir()
             except OSError:
                 return
+
+    @staticmethod
+    def check_vacant(path: str | Path) -> None:
+        """Make sure that a folder holds no run yet.
+
+        Raises:
+            RunError: where it does.
+        """
+        if (Path(path) / "run.json").exists():
+            raise RunError(f"{path} already holds a finished run: give another --run, or remove it")
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
