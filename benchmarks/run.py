@@ -127,7 +127,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, help="rounds; default 5, and 10 seeds for digits")
     parser.add_argument("--peers-python", default=sys.executable, help="Python that has the peers")
     parser.add_argument("--data", type=Path, help="folder that holds MNIST's files")
-    parser.add_argument("--only", default="", help="contestants whose name has this text")
+    parser.add_argument(
+        "--only", nargs="*", default=[""], help="contestants whose name has one of these texts"
+    )
     parser.add_argument(
         "--tiny", action="store_true", help="does everything run? figures mean nothing"
     )
@@ -154,7 +156,9 @@ def main() -> None:
     versions: dict[str, str] = {}
     for name in args.tasks or TASKS:
         for task in TASKS[name]:
-            chosen = [c for c in task.contestants if args.only.lower() in c.name.lower()]
+            chosen = [
+                c for c in task.contestants if any(t.lower() in c.name.lower() for t in args.only)
+            ]
             task = Task(task.title, chosen, task.clock, task.reference)
             print(f"\n{task.title}", flush=True)
             here = setting
