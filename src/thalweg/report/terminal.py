@@ -324,10 +324,10 @@ class Progress:
         parts = [duration(self._clock() - self._started)]
         if state.get("phase"):
             parts.append(str(state["phase"]))
-        if state.get("trials_done") is not None:
+        if state.get("trials_done"):
             of = f"/{state['total']}" if state.get("total") else ""
             parts.append(f"{state['trials_done']}{of} trials")
-        if state.get("rung") is not None:
+        if state.get("rung"):
             parts.append(f"rung {state['rung']}")
         if math.isfinite(number(state.get("best"))):
             parts.append(f"best {state.get('metric') or 'score'} {short(state['best'], 4)}")

@@ -397,16 +397,19 @@ class Study:
         took = max(self.clock.elapsed() - start, 1e-9)
         steps = sum(len(c.members) * c.step for _, c in moving)
         self.save(self.trials)
-        best = self._best_score()
+        self._tell(phase, label, steps / took)
+
+    def _tell(self, phase: str, rung: str, throughput: float) -> None:
+        """Tell the listener where the study stands."""
         left = self.clock.left()
         self.listener.update(
             phase=phase,
             trials_done=len(self.trials),
             total=self.settings.budget.trials,
-            best=best,
+            best=self._best_score(),
             metric=self.task.metric,
-            rung=label,
-            throughput=steps / took,
+            rung=rung,
+            throughput=throughput,
             seconds_left=None if math.isinf(left) else max(0.0, left),
         )
 
@@ -526,6 +529,7 @@ class Study:
         Raises:
             BudgetError: where not one trial gave a score.
         """
+        self._tell("compile", "", 0.0)
         self.engine(next(iter(self._externals())))
         with ThreadPoolExecutor(self._workers(), thread_name_prefix="thalweg") as self.pool:
             if self.settings.budget.seconds is None:
@@ -656,6 +660,8 @@ class Study:
             cohort.advance(steps, self.pool)
             epochs = steps * cohort.batch_size / self.data.num_rows
             seconds.append((self.clock.elapsed() - start) / (len(kept) * epochs))
+        if self.interrupted() and not seconds:
+            raise BudgetError("interrupted while compiling, before anything was trained")
         if not seconds:
             raise BudgetError(
                 "the budget was used up by compiling: give more time, or a smaller space"
