@@ -232,11 +232,15 @@ def test_a_listener_is_told_of_progress(tables):
     tune(tables, listener=recorder)
     assert recorder.plans
     assert "6 configurations of up to 3 epochs" in recorder.plans[0]
-    for state in recorder.states:
+    compiling, *training = recorder.states
+    assert compiling["phase"] == "compile"
+    assert compiling["best"] is None
+    assert training
+    for state in training:
         assert state["metric"] == "accuracy"
         assert state["throughput"] > 0
         assert state["seconds_left"] is None
-    best = [state["best"] for state in recorder.states]
+    best = [state["best"] for state in training]
     assert best == sorted(best)
 
 
