@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from thalweg.space import Choice, Config, Float, Space, Switch
-from thalweg.task import LOSSES, Task
+from thalweg.task import Task
 
 ADAPTIVE = Float(1e-4, 3e-2, log=True)
 LEARNING_RATES = {
@@ -103,4 +103,4 @@ def default_config(task: Task, num_rows: int, width: int = 128) -> Config:
     )
 
 
-__all__ = ["LOSSES", "default_batch_size", "default_config", "default_epochs", "default_space"]
+__all__ = ["default_batch_size", "default_config", "default_epochs", "default_space"]
