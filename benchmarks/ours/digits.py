@@ -47,7 +47,7 @@ def run(args: Namespace, halving: bool) -> dict[str, object]:
         Task("multiclass", ("digit",), classes=tuple(range(10))),
         InputShape(x.shape[1]),
         Settings(
-            space=space(), budget=budget, epochs=float(epochs), halving=halving,
+            space=space(), budget=budget, epochs=float(epochs), halving=halving, reduction_factor=4,
             search="random", num_finalists=1, num_replicates=0, seed=args.seed,
         ),
         Clock(budget),
