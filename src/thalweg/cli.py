@@ -251,7 +251,7 @@ def predict(
     rows = model.encoder.encode(source)
     for notice in rows.notices:
         typer.echo(f"note: {notice}", err=True)
-    frame = model.frame_of(rows.fields, threshold)
+    frame = model.frame_of(rows, threshold)
     if output is None:
         frame.write_csv(sys.stdout)
         return

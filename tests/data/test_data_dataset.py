@@ -159,7 +159,7 @@ def test_no_leak_from_validation_and_test_rows() -> None:
     rows = pl.Series(np.isin(np.arange(N), first.train.rows))
     other = numbers.with_columns(pl.when(rows).then(pl.col("y")).otherwise(1.0).alias("y"))
     second = load(other, "y", drop=["income"], fractions=(0.5, 0.25, 0.25), time="id")
-    assert second.target_encoder == first.target_encoder
+    assert second.encoder.target == first.encoder.target
 
 
 def test_the_same_from_every_kind_of_source(tmp_path: Path) -> None:

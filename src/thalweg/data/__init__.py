@@ -1,12 +1,14 @@
-"""Tables in, arrays out: sources, columns, targets, splits and preprocessing."""
+"""Data in, arrays out: tables, images, series and ratings, their splits and their encoders."""
 
 from __future__ import annotations
 
 from thalweg.data.columns import Column
-from thalweg.data.dataset import Dataset, Encoder, Part, concatenate, load
+from thalweg.data.dataset import Dataset, Encoder, Part, concatenate
+from thalweg.data.load import load
 from thalweg.data.preprocess import Preprocessor
 from thalweg.data.sources import BUILT_IN, read_table
 from thalweg.data.splits import Split, fold_ids, split_rows
+from thalweg.data.tables import TableDataset, TableEncoder, load_table
 from thalweg.data.targets import TargetEncoder
 
 __all__ = [
@@ -17,10 +19,13 @@ __all__ = [
     "Part",
     "Preprocessor",
     "Split",
+    "TableDataset",
+    "TableEncoder",
     "TargetEncoder",
     "concatenate",
     "fold_ids",
     "load",
+    "load_table",
     "read_table",
     "split_rows",
 ]

@@ -1,4 +1,8 @@
-"""A table made ready: what is predicted, the three parts, and how new rows are encoded."""
+"""What every kind of data is made into: parts of encoded rows, and what encodes new ones.
+
+Tables, images, series and ratings each have a module of their own with a subclass of ``Dataset``
+and one of ``Encoder``; whatever works on data works on these.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +11,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from thalweg.data.columns import (
-    Column,
-    infer_columns,
-    parse_overrides,
-    read_datetimes,
-    read_flags_loosely,
-    read_numbers,
-    read_texts,
-    require_columns,
-    shown_names,
-)
-from thalweg.data.preprocess import Preprocessor
-from thalweg.data.sources import (
-    is_array,
-    is_built_in,
-    pair_frame,
-    read_table,
-    source_name,
-)
-from thalweg.data.splits import check_fractions, split_rows
-from thalweg.data.targets import TargetEncoder, balance, infer_target
-from thalweg.errors import DataError, did_you_mean
+from thalweg.data.targets import TargetEncoder, balance, check_loss
+from thalweg.errors import DataError
 from thalweg.task import Task
 
 if TYPE_CHECKING:
@@ -40,8 +25,14 @@ if TYPE_CHECKING:
 
 PARTS: tuple[str, ...] = ("train", "validation", "test")
 
-IMBALANCE = 0.1
-"""A binary task whose smaller class has a smaller share than this is judged by ROC AUC."""
+ENCODERS = {
+    "table": ("thalweg.data.tables", "TableEncoder"),
+    "images": ("thalweg.data.images", "ImageEncoder"),
+    "series": ("thalweg.data.series", "SeriesEncoder"),
+    "sequences": ("thalweg.data.series", "SequenceEncoder"),
+    "ratings": ("thalweg.data.ratings", "RatingsEncoder"),
+}
+"""Where the encoder of each modality lives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +47,8 @@ class Part:
         weight: float32 [N], or None where all rows weigh alike.
         rows: int64 [N], the index of each row in its source.
         notices: what is worth telling about these rows.
+        keys: what names the rows in a table of predictions (file; user and item; series and time),
+            by column, [N] each.
     """
 
     fields: dict[str, np.ndarray]
@@ -63,6 +56,7 @@ class Part:
     weight: np.ndarray | None
     rows: np.ndarray
     notices: tuple[str, ...] = ()
+    keys: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,6 +68,7 @@ class Part:
             None if self.target is None else self.target[index],
             None if self.weight is None else self.weight[index],
             self.rows[index],
+            keys={name: np.asarray(values)[index] for name, values in self.keys.items()},
         )
 
 
@@ -95,6 +90,10 @@ def concatenate(parts: Sequence[Part]) -> Part:
         if weighted
         else None,
         np.concatenate([part.rows for part in parts]),
+        keys={
+            name: np.concatenate([np.asarray(part.keys[name]) for part in parts])
+            for name in parts[0].keys
+        },
     )
 
 
@@ -106,25 +105,19 @@ class Encoder:
 
     Args:
         task: what is predicted.
-        preprocessor: encodes the columns.
         target: encodes the target.
-        source_columns: feature columns of the training table in order, used or not; rows given as
-            arrays are matched to them by position.
-        ignored: other columns of the training table (group, dropped ones), not worth a notice.
     """
 
+    modality: ClassVar[str] = ""
+
     task: Task
-    preprocessor: Preprocessor
     target: TargetEncoder
-    source_columns: tuple[str, ...]
-    ignored: tuple[str, ...] = ()
 
     def encode(self, source: Any, *, with_target: bool = False) -> Part:
         """Encode raw rows.
 
         Args:
-            source: whatever ``read_table`` reads; arrays have their columns in the order of the
-                training table.
+            source: whatever the training rows could be given as.
             with_target: whether to read the target too; rows without one are then left out (and
                 ``rows`` tells which remain).
 
@@ -132,120 +125,110 @@ class Encoder:
             The encoded rows in their order.
 
         Raises:
-            SourceError, DataError: the source cannot be read, lacks a column, or has labels that
+            SourceError, DataError: the source cannot be read, lacks something, or has labels that
                 are no class.
         """
-        frame = self.frame_of(source)
-        rows = np.arange(frame.height)
-        notices: list[str] = []
-        target = None
-        if with_target:
-            values = self.target.read(frame)
-            present = _present(values)
-            if not present.any():
-                raise DataError(
-                    f"no row has a value in the target {', '.join(self.task.targets)}: scoring "
-                    "needs some"
-                )
-            if not present.all():
-                notices.append(f"{int((~present).sum()):,} row(s) without a target are left out")
-                frame, rows, values = frame.filter(present), rows[present], values[present]
-            target = self.target.encode(values)
-        fields, more = self.preprocessor.transform(frame)
-        known = {*self.source_columns, *self.ignored, *self.task.targets}
-        extra = [name for name in frame.columns if name not in known]
-        if extra:
-            shown = ", ".join(extra[:5]) + (", ..." if len(extra) > 5 else "")
-            notices.append(f"columns unknown in training are ignored: {shown}")
-        return Part(fields, target, None, rows, (*notices, *more))
+        raise NotImplementedError
 
-    def frame_of(self, source: Any) -> pl.DataFrame:
-        """Read rows into a frame whose columns have the training table's names."""
-        if isinstance(source, tuple) and len(source) == 2 and not is_array(list(source)):
-            inputs, targets = source
-            features = self.frame_of(inputs)
-            frame, names = pair_frame(features, targets, "\x00target")
-            if len(names) != len(self.task.targets):
-                raise DataError(
-                    f"the model has {len(self.task.targets)} target column(s); y has {len(names)}"
-                )
-            frame = frame.drop([name for name in self.task.targets if name in features.columns])
-            return frame.rename(dict(zip(names, self.task.targets, strict=True)))
-        frame = read_table(source)
-        if not is_array(source):
-            return frame
-        for names in (self.source_columns, self.preprocessor.columns):
-            if frame.width == len(names):
-                return frame.rename(dict(zip(frame.columns, names, strict=True)))
-        raise DataError(
-            f"rows given as an array must have the {len(self.source_columns)} columns of the "
-            f"training table; got {frame.width}: give a table with column names, or all columns"
-        )
+    @property
+    def input_shape(self) -> dict[str, Any]:
+        """What a network reads: the arguments of ``models.InputShape``."""
+        raise NotImplementedError
+
+    def predictions(
+        self, outputs: np.ndarray, part: Part, threshold: float | None = None
+    ) -> pl.DataFrame:
+        """Return predictions as the table that is written for people.
+
+        Args:
+            outputs: regression: values in the user's units [N, T]; classes: probabilities [N, C].
+            part: the encoded rows that they belong to; its ``keys`` are the first columns.
+            threshold: binary tasks only: the probability of the second class from which it is
+                predicted; the likelier class by default.
+
+        Returns:
+            The keys, then ``prediction`` (``prediction_<target>`` for several targets) and, for
+            classes, ``probability_<class>``.
+        """
+        import polars as pl
+
+        columns: dict[str, Any] = {name: list(values) for name, values in part.keys.items()}
+        if self.task.kind == "regression":
+            if outputs.shape[1] == 1:
+                return pl.DataFrame({**columns, "prediction": outputs[:, 0]})
+            names = [f"prediction_{target}" for target in self.task.targets]
+            return pl.DataFrame({**columns, **dict(zip(names, outputs.T, strict=True))})
+        # Labels of several types become text: a column has one type.
+        decided = self.decide(outputs, threshold)
+        columns["prediction"] = pl.Series(decided.tolist(), strict=False)
+        for i, label in enumerate(self.task.classes):
+            # Booleans are written as they are in a table.
+            shown = str(label).lower() if isinstance(label, bool) else label
+            columns[f"probability_{shown}"] = outputs[:, i]
+        return pl.DataFrame(columns)
+
+    def decide(self, outputs: np.ndarray, threshold: float | None = None) -> np.ndarray:
+        """Return labels [N] from probabilities, or values [N] ([N, T] for several targets)."""
+        if self.task.kind == "regression":
+            return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+        if self.task.kind == "binary" and threshold is not None:
+            index = (outputs[:, 1] >= threshold).astype(int)
+        else:
+            index = outputs.argmax(1)
+        return self.target.labels(index)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values."""
         return {
+            "modality": self.modality,
             "task": self.task.to_dict(),
-            "preprocessor": self.preprocessor.to_dict(),
             "target": self.target.to_dict(),
-            "source_columns": list(self.source_columns),
-            "ignored": list(self.ignored),
         }
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Encoder:
-        """Rebuild from ``to_dict``."""
-        return cls(
-            Task.from_dict(record["task"]),
-            Preprocessor.from_dict(record["preprocessor"]),
-            TargetEncoder.from_dict(record["target"]),
-            tuple(record["source_columns"]),
-            tuple(record.get("ignored", ())),
-        )
+        """Rebuild the encoder of any modality from its ``to_dict``."""
+        module, name = ENCODERS[record.get("modality", "table")]
+        return getattr(import_module(module), name).from_dict(record)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A table with its task and its fixed parts.
+    """Data with its task and its fixed parts.
 
     Args:
         name: short name of the source.
-        task: what is predicted, with loss and metric.
+        encoder: encodes rows, fitted on training rows.
         train: rows that networks learn from.
         validation: rows that choose among them.
         test: rows that are scored once.
-        preprocessor: fitted on training rows.
-        target_encoder: fitted on training rows.
-        columns: what each feature column is taken for, and why.
         notices: what was inferred, dropped or set aside that is worth telling.
         seed: seed of the split.
-        split: how rows were split, for people.
-        tables: the raw rows of each part: a frame and the rows in it.
-        ignored: columns of the source that are neither features nor targets.
+        split: how rows were split, for people; it begins with "at random" only where rows may be
+            dealt anew.
     """
 
     name: str
-    task: Task
+    encoder: Encoder
     train: Part
     validation: Part
     test: Part
-    preprocessor: Preprocessor
-    target_encoder: TargetEncoder
-    columns: tuple[Column, ...]
     notices: tuple[str, ...] = ()
     seed: int = 0
     split: str = ""
-    tables: Mapping[str, tuple[pl.DataFrame, np.ndarray]] = field(default_factory=dict, repr=False)
-    ignored: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"<Dataset {self.name}: {self.headline()}>"
+        return f"<{type(self).__name__} {self.name}: {self.headline()}>"
 
     @property
-    def encoder(self) -> Encoder:
-        """What encodes new rows, without any training row."""
-        names = tuple(column.name for column in self.columns)
-        return Encoder(self.task, self.preprocessor, self.target_encoder, names, self.ignored)
+    def modality(self) -> str:
+        """Kind of data: one of ``ENCODERS``."""
+        return self.encoder.modality
+
+    @property
+    def task(self) -> Task:
+        """What is predicted, with loss and metric."""
+        return self.encoder.task
 
     def encode(self, source: Any, *, with_target: bool = False) -> Part:
         """Encode raw rows as the training rows were; see ``Encoder.encode``."""
@@ -253,21 +236,18 @@ class Dataset:
 
     @property
     def input_shape(self) -> dict[str, Any]:
-        """What a network reads: ``{"numeric": D, "cardinalities": [...]}``."""
-        return {
-            "numeric": len(self.preprocessor.feature_names),
-            "cardinalities": list(self.preprocessor.cardinalities),
-        }
+        """What a network reads: the arguments of ``models.InputShape``."""
+        return self.encoder.input_shape
 
     @property
     def num_features(self) -> int:
-        """Number of source columns that networks see."""
-        return len(self.preprocessor.encoders)
+        """Number of inputs that people would count: columns, pixels, channels."""
+        return int(sum(np.prod(values.shape[1:]) for values in self.train.fields.values()))
 
     @property
     def units(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Mean and scale of regression targets, float32 [T] each; None for classes."""
-        return self.target_encoder.units
+        return self.encoder.target.units
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -289,50 +269,21 @@ class Dataset:
                 f"the dataset was made for a {self.task.kind} task on {self.task.targets}; got "
                 f"{task.kind} on {task.targets}: load it again"
             )
-        _check_loss(task, [self.raw_target(part) for part in self.parts.values()])
-        return replace(self, task=task)
+        if task.loss == "poisson":
+            check_loss(task, [self.raw_target(part) for part in self.parts.values()])
+        return replace(self, encoder=replace(self.encoder, task=task))
 
     def raw_target(self, part: Part) -> np.ndarray:
         """Return targets in the user's units: float64 [N, T], codes [N] or distributions."""
-        return self.target_encoder.inverse(part.target)
+        return self.encoder.target.inverse(part.target)
 
     def labels(self, part: str | Part) -> np.ndarray:
         """Return a part's targets as the user knows them: labels [N], or values [N] or [N, T]."""
         chosen = self.parts[part] if isinstance(part, str) else part
         if self.task.kind != "regression":
-            return self.target_encoder.labels(chosen.target)
+            return self.encoder.target.labels(chosen.target)
         values = self.raw_target(chosen)
         return values[:, 0] if values.shape[1] == 1 else values
-
-    def frame(self, part: str) -> pl.DataFrame:
-        """Return a part's feature columns, read but not encoded.
-
-        Numbers are floats, yes/no booleans, dates datetimes, categories text; null where missing.
-        """
-        import polars as pl
-
-        table, rows = self.tables[part]
-        taken = table[rows]
-        columns: list[pl.Series] = []
-        for encoder in self.preprocessor.encoders:
-            series = taken[encoder.name]
-            if encoder.kind == "number":
-                columns.append(read_numbers(series, encoder.style)[0])
-            elif encoder.kind == "yes_no":
-                columns.append(read_flags_loosely(series).cast(pl.Boolean))
-            elif encoder.kind == "datetime":
-                columns.append(read_datetimes(series, encoder.format or None)[0])
-            else:
-                columns.append(read_texts(series))
-        return pl.DataFrame(columns)
-
-    def native(self, part: str) -> tuple[np.ndarray, tuple[bool, ...]]:
-        """Return one float64 column for each feature column [N, F], and which are categories.
-
-        Numbers are unscaled with NaN where missing, categories are codes: what boosted trees like.
-        """
-        table, rows = self.tables[part]
-        return self.preprocessor.native(table[rows])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -345,8 +296,7 @@ class Dataset:
             "kind": self.task.kind,
             "targets": self.task.targets,
             "classes": [str(label) for label in self.task.classes],
-            "features": self.preprocessor.feature_names,
-            "categories": self.preprocessor.category_names,
+            **self._about(),
         }
         digest.update(json.dumps(about, sort_keys=True).encode())
         for name, part in self.parts.items():
@@ -357,22 +307,29 @@ class Dataset:
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
+    def _about(self) -> dict[str, Any]:
+        """Return what else belongs into the fingerprint."""
+        return {"inputs": self.input_shape}
+
     # What is told to people ----------------------------------------------------------------------
 
     def headline(self) -> str:
         """Return one line: rows, features, target and task."""
         rows = sum(len(part) for part in self.parts.values())
-        targets = ", ".join(self.task.targets)
-        kind = self.task.kind
-        if kind == "multiclass":
-            kind = f"multiclass, {len(self.task.classes)} classes"
-        elif kind == "binary":
-            kind = f"binary, {self.task.classes[0]} or {self.task.classes[1]}"
-        return f"{rows:,} rows, {self.num_features} features, target {targets} ({kind})"
+        return f"{self._rows_text(rows)}, target {', '.join(self.task.targets)} ({self._kind()})"
+
+    def _rows_text(self, num_rows: int) -> str:
+        return f"{num_rows:,} rows, {self.num_features} features"
+
+    def _kind(self) -> str:
+        task = self.task
+        if task.kind == "binary":
+            return f"binary, {task.classes[0]} or {task.classes[1]}"
+        return f"{task.kind}, {len(task.classes)} classes" if task.classes else task.kind
 
     def class_shares(self) -> dict[str, float]:
-        """Return the share of each class among training rows; empty for regression."""
-        if self.task.kind == "regression":
+        """Return the share of each class among training rows; empty where there are none."""
+        if self.task.kind not in ("binary", "multiclass"):
             return {}
         shares = balance(self.train.target, len(self.task.classes))
         return {
@@ -380,7 +337,7 @@ class Dataset:
         }
 
     def describe(self) -> list[str]:
-        """Return lines that tell what was inferred: rows, task, columns, notices."""
+        """Return lines that tell what was inferred: rows, task, inputs, notices."""
         return list(self._lines())
 
     def _lines(self) -> Iterator[str]:
@@ -392,410 +349,23 @@ class Dataset:
             ordered = sorted(shares.items(), key=lambda item: -item[1])
             shown = ", ".join(f"{label} {share:.1%}" for label, share in ordered[:10])
             yield f"classes: {shown}{', ...' if len(shares) > 10 else ''}"
-        else:
-            for name, values in zip(self.task.targets, self.raw_target(self.train).T, strict=True):
+        elif self.task.kind == "regression":
+            values = self.raw_target(self.train)
+            values = values.reshape(-1, len(self.task.targets))
+            for name, column in zip(self.task.targets, values.T, strict=True):
                 yield (
-                    f"{name}: mean {values.mean():.6g}, deviation {values.std():.6g}, "
-                    f"{values.min():.6g} to {values.max():.6g}"
+                    f"{name}: mean {column.mean():.6g}, deviation {column.std():.6g}, "
+                    f"{column.min():.6g} to {column.max():.6g}"
                 )
         yield f"chosen by {self.task.metric} on validation rows; trained by {self.task.loss}"
-        yield from self._column_lines()
+        yield from self._input_lines()
         for notice in self.notices:
             yield f"note: {notice}"
 
-    def _column_lines(self) -> Iterator[str]:
-        if len(self.columns) <= 40:
-            width = max(len(column.name) for column in self.columns)
-            width = min(width, 32)
-            for column in self.columns:
-                missing = f"; {column.missing:,} missing" if column.missing else ""
-                yield f"  {column.name:<{width}}  {column.kind:<10}  {column.reason}{missing}"
-            return
-        for kind in dict.fromkeys(column.kind for column in self.columns):
-            names = [column.name for column in self.columns if column.kind == kind]
-            shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-            yield f"  {len(names)} {kind}: {shown}"
+    def _input_lines(self) -> Iterator[str]:
+        """Say what networks read; one line or more."""
+        yield from ()
 
     def column_records(self) -> list[dict[str, Any]]:
-        """Return what each feature column is taken for, as JSON-able records."""
-        return [column.to_dict() for column in self.columns]
-
-
-def load(
-    source: Any,
-    target: Any = None,
-    *,
-    task: str | None = None,
-    validation: Any = None,
-    test: Any = None,
-    group: str | None = None,
-    time: str | None = None,
-    drop: Sequence[str] = (),
-    columns: Mapping[str, str] | Sequence[str] | None = None,
-    metric: str | None = None,
-    loss: str | None = None,
-    seed: int = 0,
-    fractions: Sequence[float] | None = None,
-) -> Dataset:
-    """Read a table, infer what it holds, split it, and encode it.
-
-    Args:
-        source: a path, glob, URL, built-in set, frame, mapping of columns, array, or ``(X, y)``;
-            see ``read_table``.
-        target: the column to predict, or several for regression on all of them; arrays of targets
-            where ``source`` is ``X`` alone. Built-in sets and ``(X, y)`` imply it.
-        task: overrules the kind of task inferred from the target: ``"regression"``, ``"binary"``,
-            ``"multiclass"`` or ``"classification"``.
-        validation: a source of validation rows, instead of a share of ``source``.
-        test: a source of test rows, instead of a share of ``source``.
-        group: a column whose equal values must not be torn apart (patients, users); no feature.
-        time: a column to order rows by: the newest are the test rows.
-        drop: columns to leave out.
-        columns: kinds that overrule the inferred ones, ``{name: kind}`` or ``["name=kind"]``.
-        metric: the metric that chooses; the task's default otherwise.
-        loss: the training loss; the task's default otherwise.
-        seed: decides which rows go where.
-        fractions: shares of training, validation and test rows; 64, 16 and 20 % by default. A part
-            that has a source of its own takes none.
-
-    Returns:
-        The dataset.
-
-    Raises:
-        SourceError: a source cannot be found or read.
-        DataError: the rows or columns cannot be used as asked; the message says what to do.
-        OptionError: an unknown task, metric, loss or kind.
-
-    Example:
-        >>> load("iris").task.classes
-        ('setosa', 'versicolor', 'virginica')
-    """
-    name = source_name(source)
-    if target is None and is_built_in(source):
-        target = "target"
-    frame, targets, from_arrays = _read_source(source, target)
-    if frame.height == 1:
-        raise DataError(f"{name} has one row, which is not enough to learn from: give 10 or more")
-    overrides, drop = _check_columns(frame, targets, group, time, drop, columns)
-    given = {"validation": validation, "test": test}
-    fixed = {
-        part: _read_fixed(other, frame.columns, targets, part, from_arrays)
-        for part, other in given.items()
-        if other is not None
-    }
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        from thalweg.errors import OptionError
-
-        raise OptionError(f"seed must be a whole number of 0 or more; got {seed!r}")
-
-    notices: list[str] = []
-    encoder, more = infer_target(frame, targets, task)
-    notices += more
-    values, kept = _read_kept(encoder, frame, name, notices)
-    parts: dict[str, tuple[pl.DataFrame, np.ndarray, np.ndarray]] = {}
-    shares = _shares(check_fractions(fractions), fixed)
-    row_split, how = _split(encoder, frame, values, kept, shares, group, time, seed)
-    indices = (row_split.train, row_split.validation, row_split.test)
-    for part, index in zip(PARTS, indices, strict=True):
-        parts[part] = (frame, kept[index], values[index])
-    for part, other in fixed.items():
-        other_values, other_kept = _read_kept(encoder, other, f"the {part} rows", notices)
-        parts[part] = (other, other_kept, other_values)
-    if "validation" in fixed:
-        # Said first: validation rows that the user chose are never dealt anew.
-        own = f"own source for {' and '.join(fixed)}"
-        how = own if shares[0] == 1 else f"{own}; the rest {how}"
-    elif "test" in fixed:
-        how += "; own source for test"
-    elif shares[0] == 1:
-        how = "all rows to learn from"
-
-    encoder = encoder.fitted(parts["train"][2])
-    chosen = _task(encoder, parts["train"][2], loss, metric, notices)
-    _check_loss(chosen, [values for _, _, values in parts.values()])
-    left_out = {*targets, *drop, *([group] if group else [])}
-    feature_names = [column for column in frame.columns if column not in left_out]
-    if not feature_names:
-        raise DataError("no column is left to predict from: the table holds the target alone")
-    train_rows = parts["train"][1]
-    train_frame = frame.select(feature_names)[train_rows]
-    inferred = infer_columns(
-        train_frame,
-        overrides=overrides,
-        rows=train_rows,
-        num_source_rows=frame.height,
-        identifiers=not from_arrays,
-    )
-    preprocessor = Preprocessor.fit(train_frame, inferred)
-    notices += _column_notices(inferred)
-    if group is not None:
-        notices.append(f"{group} groups the rows and is no feature")
-    notices += preprocessor.notices
-    encoded: dict[str, Part] = {}
-    for part, (table, rows, part_values) in parts.items():
-        fields, _ = preprocessor.transform(
-            train_frame if part == "train" else table.select(preprocessor.columns)[rows]
-        )
-        encoded[part] = Part(fields, encoder.encode(part_values), None, rows)
-    return Dataset(
-        name=name,
-        task=chosen,
-        train=encoded["train"],
-        validation=encoded["validation"],
-        test=encoded["test"],
-        preprocessor=preprocessor,
-        target_encoder=encoder,
-        columns=tuple(inferred),
-        notices=tuple(notices),
-        seed=seed,
-        split=how,
-        tables={part: (table, rows) for part, (table, rows, _) in parts.items()},
-        ignored=tuple(sorted(left_out - set(targets))),
-    )
-
-
-# Steps of load -----------------------------------------------------------------------------------
-
-
-def _read_source(source: Any, target: Any) -> tuple[pl.DataFrame, list[str], bool]:
-    """Return the table, the names of its targets, and whether its columns have no real names."""
-    names = [target] if isinstance(target, str) else target
-    named = names is None or (
-        isinstance(names, (list, tuple))
-        and len(names) > 0
-        and all(isinstance(name, str) for name in names)
-    )
-    if isinstance(source, tuple) and len(source) == 2:
-        if target is not None and not (named and len(names or ()) == 1):
-            raise DataError("(X, y) has its targets already: leave target out, or name y with it")
-        frame, found = pair_frame(source[0], source[1], names[0] if names else None)
-        return frame, found, is_array(source[0])
-    if not named:
-        frame, found = pair_frame(read_table(source), target)
-        return frame, found, is_array(source)
-    frame = read_table(source)
-    if names is None:
-        likely = [n for n in frame.columns if n.lower() in _LIKELY_TARGETS]
-        hint = f" (perhaps {likely[0]!r})" if likely else ""
-        raise DataError(
-            f"which column is to be predicted? Name the target{hint}; the columns are "
-            f"{', '.join(frame.columns[:12])}{', ...' if frame.width > 12 else ''}"
-        )
-    targets = [str(name) for name in names]
-    for name in targets:
-        if name not in frame.columns:
-            shown = ", ".join(frame.columns[:12]) + (", ..." if frame.width > 12 else "")
-            raise DataError(
-                f"the target {name!r} is no column of the table"
-                f"{did_you_mean(name, frame.columns) or f'; the columns are {shown}'}"
-            )
-    if len(set(targets)) < len(targets):
-        raise DataError(f"each target is named once; got {', '.join(targets)}")
-    return frame, targets, is_array(source)
-
-
-_LIKELY_TARGETS = {"target", "label", "class", "y", "outcome", "response"}
-
-
-def _check_columns(
-    frame: pl.DataFrame,
-    targets: Sequence[str],
-    group: str | None,
-    time: str | None,
-    drop: Sequence[str],
-    columns: Mapping[str, str] | Sequence[str] | None,
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    drop = (drop,) if isinstance(drop, str) else tuple(drop)
-    require_columns(drop, frame.columns, "drop names the")
-    for what, column in (("group", group), ("time", time)):
-        if column is not None:
-            require_columns([column], frame.columns, f"{what} names the")
-            if column in targets:
-                raise DataError(f"{what} and target must be different columns; both are {column!r}")
-    if group is not None and time is not None:
-        raise DataError("rows are split by group or by time, not both: give one of them")
-    for name in targets:
-        if name in drop:
-            raise DataError(f"{name!r} is the target and cannot be dropped")
-    overrides = parse_overrides(columns, frame.columns)
-    for name in targets:
-        if name in overrides:
-            raise DataError(f"{name!r} is the target: say what it is with task, not with a kind")
-    return overrides, drop
-
-
-def _read_fixed(
-    source: Any, names: Sequence[str], targets: Sequence[str], part: str, from_arrays: bool
-) -> pl.DataFrame:
-    if isinstance(source, tuple) and len(source) == 2:
-        frame, found = pair_frame(source[0], source[1], "\x00target")
-        if len(found) == len(targets):
-            frame = frame.rename(dict(zip(found, targets, strict=True)))
-    else:
-        frame = read_table(source)
-    if from_arrays and is_array(source) and frame.width == len(names):
-        frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
-    for name in targets:
-        if name not in frame.columns:
-            raise DataError(
-                f"the {part} rows lack the target column {name!r}"
-                f"{did_you_mean(name, frame.columns)}"
-            )
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        raise DataError(
-            f"the {part} rows lack the column {missing[0]!r}"
-            f"{did_you_mean(missing[0], frame.columns)}: they need the columns of the training rows"
-        )
-    return frame
-
-
-def _present(values: np.ndarray) -> np.ndarray:
-    if values.ndim == 2:
-        return np.asarray(np.isfinite(values).all(axis=1))
-    return values >= 0
-
-
-def _read_kept(
-    encoder: TargetEncoder, frame: pl.DataFrame, what: str, notices: list[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the targets of rows that have one, and the indices of these rows."""
-    values = encoder.read(frame)
-    present = _present(values)
-    kept = np.flatnonzero(present)
-    if not len(kept):
-        raise DataError(f"no row of {what} has a target: fill in {', '.join(encoder.names)}")
-    if len(kept) < len(values):
-        notices.append(f"{what}: {len(values) - len(kept):,} row(s) without a target are left out")
-    return values[kept], kept
-
-
-def _shares(
-    fractions: tuple[float, float, float], fixed: Mapping[str, Any]
-) -> tuple[float, float, float]:
-    """Return the shares of the main source, nothing going to parts with a source of their own."""
-    train, validation, test = fractions
-    validation = 0.0 if "validation" in fixed else validation
-    test = 0.0 if "test" in fixed else test
-    total = train + validation + test
-    return train / total, validation / total, test / total
-
-
-def _split(
-    encoder: TargetEncoder,
-    frame: pl.DataFrame,
-    values: np.ndarray,
-    kept: np.ndarray,
-    shares: tuple[float, float, float],
-    group: str | None,
-    time: str | None,
-    seed: int,
-) -> tuple[Any, str]:
-    labels = numbers = groups = times = None
-    if group is not None:
-        groups = read_texts(frame[group]).fill_null("").to_numpy()[kept]
-        groups = np.unique(groups.astype(str), return_inverse=True)[1]
-        how = f"by group {group}"
-    elif time is not None:
-        times = _times(frame, time)[kept]
-        how = f"by time {time}, the newest last"
-    elif encoder.kind == "regression":
-        numbers, how = values[:, 0], f"at random by deciles of {encoder.names[0]}, seed {seed}"
-    else:
-        labels = values.argmax(axis=1) if values.ndim == 2 else values
-        how = f"at random by class, seed {seed}"
-    return (
-        split_rows(
-            len(kept),
-            shares,
-            labels=labels,
-            values=numbers,
-            groups=groups,
-            times=times,
-            seed=seed,
-        ),
-        how,
-    )
-
-
-def _times(frame: pl.DataFrame, time: str) -> np.ndarray:
-    import polars as pl
-
-    series = frame[time]
-    dates, date_format = read_datetimes(series)
-    if date_format is not None:
-        values = dates.cast(pl.Int64).cast(pl.Float64)
-    else:
-        values = read_numbers(series)[0]
-    missing = values.null_count()
-    if missing:
-        raise DataError(
-            f"rows cannot be ordered by {time!r}: {missing:,} value(s) are missing or are neither "
-            "dates nor numbers; correct them, or split without time"
-        )
-    return values.to_numpy()
-
-
-def _task(
-    encoder: TargetEncoder,
-    values: np.ndarray,
-    loss: str | None,
-    metric: str | None,
-    notices: list[str],
-) -> Task:
-    if encoder.kind != "regression":
-        shares = balance(values, len(encoder.classes))
-        present = int((shares > 0).sum())
-        if present < 2:
-            only = encoder.classes[int(shares.argmax())]
-            raise DataError(
-                f"all training rows have the class {only!r}: nothing can be learnt; split in "
-                "another way or give more rows"
-            )
-        absent = [encoder.classes[i] for i in np.flatnonzero(shares == 0)]
-        if absent:
-            notices.append(
-                f"no training row has the class {', '.join(map(repr, absent[:5]))}: it is never "
-                "predicted"
-            )
-        least = int(shares.argmin())
-        uneven = shares[least] < IMBALANCE * 2 / len(shares)
-        if uneven and not absent:
-            notices.append(
-                f"imbalanced: class {encoder.classes[least]!r} has {shares[least]:.1%} of the "
-                "training rows; class_weight evens it out"
-            )
-        if metric is None and encoder.kind == "binary" and shares[least] < IMBALANCE:
-            metric = "roc_auc"
-            notices.append("roc_auc chooses, as accuracy says little about a rare class")
-    return Task(encoder.kind, encoder.names, encoder.classes, loss or "", metric or "")
-
-
-def _check_loss(task: Task, values: Sequence[np.ndarray]) -> None:
-    if task.loss != "poisson":
-        return
-    low = min(float(part.min()) for part in values if part.size)
-    high = max(float(part.max()) for part in values if part.size)
-    # A count of 0 that was scaled to float32 and back may come out slightly negative.
-    if low < -1e-6 * max(high, 0.0):
-        raise DataError(
-            f"the poisson loss is for counts, 0 or more; the target goes down to {low:g}: use "
-            "another loss, such as mse"
-        )
-
-
-def _column_notices(columns: Sequence[Column]) -> list[str]:
-    notices: list[str] = []
-    for kind in ("identifier", "constant"):
-        dropped = [column for column in columns if column.kind == kind and not column.given]
-        for reason in dict.fromkeys(column.reason for column in dropped):
-            names = [column.name for column in dropped if column.reason == reason]
-            notices.append(f"dropped as {kind}: {shown_names(names)} ({reason})")
-    for column in columns:
-        if column.kind == "text" and not column.given:
-            notices.append(
-                f"{column.name} is set aside: {column.reason} ({column.name}=category keeps it)"
-            )
-        elif column.used and ("count as missing" in column.reason or "mixes" in column.reason):
-            notices.append(f"{column.name}: {column.reason}")
-    return notices
+        """Return what each column is taken for, as JSON-able records; none but for tables."""
+        return []

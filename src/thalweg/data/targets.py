@@ -10,10 +10,13 @@ import numpy as np
 
 from thalweg.data.columns import MISSING_LABELS, read_numbers, read_texts
 from thalweg.errors import DataError, did_you_mean, unknown_option
-from thalweg.task import KINDS, Kind
+from thalweg.task import KINDS, Kind, Task
 
 if TYPE_CHECKING:
     import polars as pl
+
+IMBALANCE = 0.1
+"""A binary task whose smaller class has a smaller share than this is judged by ROC AUC."""
 
 MAX_INFERRED_CLASSES = 20
 """Whole numbers with at most so many different values are taken for classes."""
@@ -411,3 +414,71 @@ def balance(codes: np.ndarray, num_classes: int) -> np.ndarray:
     if codes.ndim == 2:
         return codes.mean(axis=0)
     return np.bincount(codes, minlength=num_classes) / max(len(codes), 1)
+
+
+def present_targets(values: np.ndarray) -> np.ndarray:
+    """Return which rows have a target, bool [N], from what ``TargetEncoder.read`` returns."""
+    if values.ndim == 2:
+        return np.asarray(np.isfinite(values).all(axis=1))
+    return values >= 0
+
+
+def choose_task(
+    encoder: TargetEncoder,
+    values: np.ndarray,
+    loss: str | None,
+    metric: str | None,
+    notices: list[str],
+) -> Task:
+    """Return the task of a fitted target encoder, and note what is worth telling.
+
+    Args:
+        encoder: what encodes the target.
+        values: targets of the training rows, as ``TargetEncoder.read`` returns them.
+        loss: training loss; the task's default where None.
+        metric: metric that chooses; the task's default where None, or one fit for a rare class.
+        notices: is added to.
+
+    Raises:
+        DataError: where all training rows have one class.
+    """
+    if encoder.kind != "regression":
+        shares = balance(values, len(encoder.classes))
+        present = int((shares > 0).sum())
+        if present < 2:
+            only = encoder.classes[int(shares.argmax())]
+            raise DataError(
+                f"all training rows have the class {only!r}: nothing can be learnt; split in "
+                "another way or give more rows"
+            )
+        absent = [encoder.classes[i] for i in np.flatnonzero(shares == 0)]
+        if absent:
+            notices.append(
+                f"no training row has the class {', '.join(map(repr, absent[:5]))}: it is never "
+                "predicted"
+            )
+        least = int(shares.argmin())
+        uneven = shares[least] < IMBALANCE * 2 / len(shares)
+        if uneven and not absent:
+            notices.append(
+                f"imbalanced: class {encoder.classes[least]!r} has {shares[least]:.1%} of the "
+                "training rows; class_weight evens it out"
+            )
+        if metric is None and encoder.kind == "binary" and shares[least] < IMBALANCE:
+            metric = "roc_auc"
+            notices.append("roc_auc chooses, as accuracy says little about a rare class")
+    return Task(encoder.kind, encoder.names, encoder.classes, loss or "", metric or "")
+
+
+def check_loss(task: Task, values: Sequence[np.ndarray]) -> None:
+    """Refuse a loss that the targets (of each part, in the user's units) do not allow."""
+    if task.loss != "poisson":
+        return
+    low = min(float(part.min()) for part in values if part.size)
+    high = max(float(part.max()) for part in values if part.size)
+    # A count of 0 that was scaled to float32 and back may come out slightly negative.
+    if low < -1e-6 * max(high, 0.0):
+        raise DataError(
+            f"the poisson loss is for counts, 0 or more; the target goes down to {low:g}: use "
+            "another loss, such as mse"
+        )

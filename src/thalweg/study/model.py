@@ -22,7 +22,7 @@ from thalweg.space import Config, Structure
 if TYPE_CHECKING:
     import polars as pl
 
-    from thalweg.data import Encoder
+    from thalweg.data import Encoder, Part
 
 FORMAT = 1
 PREDICT_ROWS = 4096
@@ -106,41 +106,15 @@ class Model:
         Returns:
             Class labels [N], or values in the user's units [N] ([N, T] for several targets).
         """
-        return self._decide(self.outputs(self.encoder.encode(rows).fields), threshold)
-
-    def _decide(self, outputs: np.ndarray, threshold: float | None) -> np.ndarray:
-        if self.task.kind == "regression":
-            return outputs[:, 0] if outputs.shape[1] == 1 else outputs
-        if self.task.kind == "binary" and threshold is not None:
-            index = (outputs[:, 1] >= threshold).astype(int)
-        else:
-            index = outputs.argmax(1)
-        return self.encoder.target.labels(index)
+        return self.encoder.decide(self.outputs(self.encoder.encode(rows).fields), threshold)
 
     def predict_frame(self, rows: Any, threshold: float | None = None) -> pl.DataFrame:
         """Return predictions as a table: ``prediction`` and, for classes, their probabilities."""
-        return self.frame_of(self.encoder.encode(rows).fields, threshold)
+        return self.frame_of(self.encoder.encode(rows), threshold)
 
-    def frame_of(
-        self, fields: Mapping[str, np.ndarray], threshold: float | None = None
-    ) -> pl.DataFrame:
+    def frame_of(self, part: Part, threshold: float | None = None) -> pl.DataFrame:
         """Return the predictions of encoded rows as a table; see ``predict_frame``."""
-        import polars as pl
-
-        outputs = self.outputs(fields)
-        decided = self._decide(outputs, threshold)
-        if self.task.kind == "regression":
-            if outputs.shape[1] == 1:
-                return pl.DataFrame({"prediction": outputs[:, 0]})
-            names = [f"prediction_{target}" for target in self.task.targets]
-            return pl.DataFrame(dict(zip(names, outputs.T, strict=True)))
-        # Labels of several types become text: a column has one type.
-        columns: dict[str, Any] = {"prediction": pl.Series(decided.tolist(), strict=False)}
-        for i, label in enumerate(self.task.classes):
-            # Booleans are written as they are in a table.
-            shown = str(label).lower() if isinstance(label, bool) else label
-            columns[f"probability_{shown}"] = outputs[:, i]
-        return pl.DataFrame(columns)
+        return self.encoder.predictions(self.outputs(part.fields), part, threshold)
 
     def evaluate(self, rows: Any) -> dict[str, float]:
         """Return every metric of the task on raw rows that hold the target."""

@@ -1,0 +1,130 @@
+"""One door for all kinds of data: ``load`` finds out what a source holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from thalweg.data.dataset import Dataset
+from thalweg.data.tables import load_table
+from thalweg.errors import OptionError, unknown_option
+
+MODALITIES: dict[str, str] = {
+    "table": "thalweg.data.tables",
+    "images": "thalweg.data.images",
+    "series": "thalweg.data.series",
+    "ratings": "thalweg.data.ratings",
+}
+"""What a source may hold, and the module that reads it."""
+
+_OWN = {
+    "images": ("image_size", "masks", "boxes", "embed"),
+    "series": ("horizon", "context", "series", "known", "season", "sequence"),
+    "ratings": ("user", "item", "rating", "user_table", "item_table", "negatives"),
+    "table": ("group", "drop", "columns"),
+}
+"""Options that belong to one modality and so tell which is meant."""
+
+
+def load(
+    source: Any,
+    target: Any = None,
+    *,
+    modality: str | None = None,
+    task: str | None = None,
+    validation: Any = None,
+    test: Any = None,
+    group: str | None = None,
+    time: str | None = None,
+    drop: Sequence[str] = (),
+    columns: Mapping[str, str] | Sequence[str] | None = None,
+    metric: str | None = None,
+    loss: str | None = None,
+    seed: int = 0,
+    fractions: Sequence[float] | None = None,
+    **own: Any,
+) -> Dataset:
+    """Read data, infer what it holds, split it, and encode it.
+
+    Args:
+        source: a table (path, glob, URL, built-in set, frame, mapping, array, ``(X, y)``), a
+            folder or file of images, a series or ratings; see ``load_table``, ``load_images``,
+            ``load_series`` and ``load_ratings``.
+        target: the column to predict, or several; implied by image folders, built-in sets and
+            ``(X, y)``.
+        modality: ``"table"``, ``"images"``, ``"series"`` or ``"ratings"``; by default from the
+            source and from the options: ``horizon`` means a series, ``user`` and ``item`` ratings.
+        task: overrules the kind of task inferred from the target.
+        validation: a source of validation rows, instead of a share of ``source``.
+        test: a source of test rows, instead of a share of ``source``.
+        group: tables: a column whose equal values must not be torn apart; no feature.
+        time: the column of time: tables are split by it, a series runs along it.
+        drop: tables: columns to leave out.
+        columns: tables: kinds that overrule the inferred ones.
+        metric: the metric that chooses; the task's default otherwise.
+        loss: the training loss; the task's default otherwise.
+        seed: decides which rows go where.
+        fractions: shares of training, validation and test rows.
+        **own: options of one modality, such as ``image_size``, ``horizon`` or ``item_table``.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        SourceError: a source cannot be found or read.
+        DataError: the data cannot be used as asked; the message says what to do.
+        OptionError: an unknown or unsuitable option.
+
+    Example:
+        >>> load("iris").task.classes
+        ('setosa', 'versicolor', 'virginica')
+    """
+    tabular = {"group": group, "drop": drop, "columns": columns}
+    given = {name: value for name, value in {**own, **tabular}.items() if value not in (None, ())}
+    chosen = modality or _modality(source, given)
+    if chosen not in MODALITIES:
+        raise unknown_option("modality", chosen, MODALITIES)
+    _check_options(chosen, given)
+    common = {
+        "task": task,
+        "validation": validation,
+        "test": test,
+        "metric": metric,
+        "loss": loss,
+        "seed": seed,
+        "fractions": fractions,
+    }
+    if chosen in ("table", "series", "ratings"):
+        common["time"] = time
+    elif time is not None:
+        raise OptionError(f"time is an option of tables, series and ratings; got {chosen}")
+    if chosen == "table":
+        return load_table(source, target, **common, **given)
+    return _loader(chosen)(source, target, **common, **given)
+
+
+def _modality(source: Any, given: Mapping[str, Any]) -> str:
+    for name in ("series", "ratings", "images"):
+        if any(option in given for option in _OWN[name]):
+            return name
+    if any(option in given for option in _OWN["table"]):
+        return "table"
+    images = import_module(MODALITIES["images"])
+    return "images" if images.claims(source, given) else "table"
+
+
+def _loader(modality: str) -> Callable[..., Dataset]:
+    return getattr(import_module(MODALITIES[modality]), f"load_{modality}")
+
+
+def _check_options(modality: str, given: Mapping[str, Any]) -> None:
+    owners = {option: name for name, options in _OWN.items() for option in options}
+    for option in given:
+        if option not in owners:
+            raise unknown_option("option of load", option, owners)
+        if owners[option] != modality and not (option == "drop" and modality == "series"):
+            raise OptionError(
+                f"{option} is an option of {owners[option]}; the source is read as {modality}: "
+                f"leave {option} out, or say modality={owners[option]!r}"
+            )
