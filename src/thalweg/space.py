@@ -35,7 +35,7 @@ ACTIVATIONS = (
     "mish",
     "identity",
 )
-NORMALISATIONS = ("none", "batch", "layer")
+NORMALISATIONS = ("none", "batch", "layer", "group")
 INITIALISERS = (
     "he_normal",
     "he_uniform",
@@ -364,6 +364,38 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
     "batch_size": Hyperparameter(
         True, 32, _is_batch_size, "a whole number from 1, or 'full'", "rows in a step"
     ),
+    "kernel_size": Hyperparameter(
+        True, 3, _whole(1, 63), "a whole number from 1", "side of a convolution's kernel"
+    ),
+    "head_width": Hyperparameter(
+        True, 0, _whole(0, 65536), "a whole number from 0", "units before the output (0: none)"
+    ),
+    "bidirectional": Hyperparameter(
+        True, False, _is_bool, "true or false", "recurrence in both directions"
+    ),
+    "num_heads": Hyperparameter(
+        True, 4, _whole(1, 64), "a whole number from 1", "heads of an attention"
+    ),
+    "patch": Hyperparameter(
+        True, 1, _whole(1, 512), "a whole number from 1", "steps that a Transformer reads as one"
+    ),
+    "last": Hyperparameter(
+        True,
+        "last",
+        _one_of(("last", "mean", "max")),
+        "last, mean or max",
+        "what is kept of a sequence",
+    ),
+    "instance_norm": Hyperparameter(
+        True,
+        "none",
+        _one_of(("none", "last", "mean_std")),
+        "none, last or mean_std",
+        "what is taken out of each window and put back into its forecast",
+    ),
+    "embedding_size": Hyperparameter(
+        True, 64, _whole(1, 4096), "a whole number from 1", "length of an embedding"
+    ),
     # Traced: arguments of the program.
     "optimizer": Hyperparameter(False, "adam", _is_name, "the name of an optimizer", "update rule"),
     "learning_rate": Hyperparameter(
@@ -390,6 +422,30 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
     ),
     "mixup": Hyperparameter(
         False, 0.0, _NOT_NEGATIVE, "0 or more", "alpha of the Beta that mixes pairs of rows"
+    ),
+    "cutmix": Hyperparameter(
+        False, 0.0, _UNIT, "in [0, 1]", "share of the steps whose mixup cuts out boxes instead"
+    ),
+    "flip": Hyperparameter(
+        False, 0.0, _UNIT, "in [0, 1]", "share of the images mirrored left to right"
+    ),
+    "shift": Hyperparameter(
+        False, 0.0, _number(0.0, 0.5), "in [0, 0.5]", "largest shift, as a share of the side"
+    ),
+    "rotation": Hyperparameter(
+        False, 0.0, _number(0.0, 180.0), "in [0, 180]", "largest rotation in degrees"
+    ),
+    "zoom": Hyperparameter(
+        False, 0.0, _number(0.0, 0.9), "in [0, 0.9]", "largest relative change of size"
+    ),
+    "cutout": Hyperparameter(
+        False, 0.0, _BELOW_ONE, "in [0, 1)", "side of the square blanked out, as a share"
+    ),
+    "brightness": Hyperparameter(
+        False, 0.0, _NOT_NEGATIVE, "0 or more", "largest change of brightness in deviations"
+    ),
+    "contrast": Hyperparameter(
+        False, 0.0, _BELOW_ONE, "in [0, 1)", "largest relative change of contrast"
     ),
     "input_noise": Hyperparameter(
         False, 0.0, _NOT_NEGATIVE, "0 or more", "deviation of Gaussian noise on numeric inputs"
@@ -428,6 +484,19 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
     ),
 }
 """Every hyperparameter that Thalweg's own families, rules, schedules and losses read."""
+
+
+STRUCTURAL_OPTIONS = (
+    "kernel_size",
+    "head_width",
+    "bidirectional",
+    "num_heads",
+    "patch",
+    "last",
+    "instance_norm",
+    "embedding_size",
+)
+"""Structural hyperparameters that only some families read."""
 
 
 def _owned(name_rules: dict[str, str]) -> dict[str, Hyperparameter]:
@@ -470,6 +539,10 @@ HYPERPARAMETERS |= _owned(
 # ------------------------------------------------------------------------------ Config, Structure
 
 
+_WITHOUT_LAYERS = ("linear", "dlinear", "bias")
+"""Families that have no hidden layers."""
+
+
 @dataclass(frozen=True)
 class Structure:
     """The structural part of a Config: one compiled program each."""
@@ -482,6 +555,11 @@ class Structure:
     residual: bool = False
     batch_size: int | str = 32
     external: str | None = None
+    options: tuple[tuple[str, Value], ...] = ()
+
+    def get(self, name: str) -> Value:
+        """Return the value of a structural hyperparameter that only some families have."""
+        return dict(self.options).get(name, HYPERPARAMETERS[name].default)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -492,7 +570,7 @@ class Structure:
     def name(self) -> str:
         """A short name for tables, such as ``mlp-2x128-relu-b32``."""
         parts = [self.model]
-        if self.model != "linear":
+        if self.model not in _WITHOUT_LAYERS:
             same = len(set(self.widths)) <= 1
             shape = f"{self.depth}x{self.widths[0]}" if same and self.widths else ""
             parts.append(shape or "-".join(map(str, self.widths)) or "0")
@@ -501,6 +579,7 @@ class Structure:
                 parts.append(self.normalisation)
             if self.residual:
                 parts.append("residual")
+        parts += [f"{name}={value}" for name, value in self.options]
         parts.append("full" if self.batch_size == "full" else f"b{self.batch_size}")
         if self.external:
             parts.append(self.external)
@@ -571,9 +650,9 @@ class Config(Mapping[str, Value]):
         depth = len(width) if isinstance(width, tuple) else get("depth")
         optimizer = get("optimizer")
         chosen = optimizer if optimizer in external else None
-        if get("model") == "linear":
+        if get("model") in _WITHOUT_LAYERS:
             return Structure(
-                model="linear", depth=0, width=(), batch_size=get("batch_size"), external=chosen
+                model=get("model"), depth=0, width=(), batch_size=get("batch_size"), external=chosen
             )
         return Structure(
             model=get("model"),
@@ -584,6 +663,9 @@ class Config(Mapping[str, Value]):
             residual=get("residual"),
             batch_size=get("batch_size"),
             external=chosen,
+            options=tuple(
+                (name, self._values[name]) for name in STRUCTURAL_OPTIONS if name in self._values
+            ),
         )
 
     def to_dict(self) -> dict[str, Value]:

@@ -31,6 +31,8 @@ METRICS: dict[Kind, dict[str, Direction]] = {
         "r2": "maximize",
         "median_absolute_error": "minimize",
         "mape": "minimize",
+        "standardised_mse": "minimize",
+        "standardised_mae": "minimize",
     },
     "binary": {
         "accuracy": "maximize",
@@ -70,6 +72,8 @@ class Task:
             regression.
         loss: name of the training loss, one of ``LOSSES[kind]``.
         metric: name of the metric that chooses, one of ``METRICS[kind]``.
+        horizon: steps ahead of a forecast (outputs are step by step, all targets of a step
+            together); 0 where nothing is forecast.
     """
 
     kind: Kind
@@ -77,6 +81,7 @@ class Task:
     classes: tuple[Any, ...] = ()
     loss: str = ""
     metric: str = ""
+    horizon: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -94,7 +99,7 @@ class Task:
     def num_outputs(self) -> int:
         """Width of the output head: targets, one logit, or one logit a class."""
         if self.kind == "regression":
-            return len(self.targets)
+            return len(self.targets) * max(1, self.horizon)
         return 1 if self.kind == "binary" else len(self.classes)
 
     @property
@@ -126,4 +131,5 @@ class Task:
             classes=tuple(record["classes"]),
             loss=record["loss"],
             metric=record["metric"],
+            horizon=record.get("horizon", 0),
         )

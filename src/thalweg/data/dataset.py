@@ -177,6 +177,12 @@ class Encoder:
             index = outputs.argmax(1)
         return self.target.labels(index)
 
+    @property
+    def metric_scale(self) -> np.ndarray | None:
+        """Deviations of the targets [T] for standardised metrics; None where nobody asks."""
+        asked = self.task.horizon > 0 or self.task.metric.startswith("standardised")
+        return np.asarray(self.target.scale) if asked else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values."""
         return {

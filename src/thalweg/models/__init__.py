@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from thalweg.errors import unknown_option
 from thalweg.models import linear, mlp
-from thalweg.models.base import InputShape, Network, count_params
+from thalweg.models.base import InputShape, Network, activation_floats, count_params
 from thalweg.space import Structure
 
 FAMILIES: dict[str, Callable[[Structure, InputShape, int], Network]] = {
@@ -32,4 +32,4 @@ def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Network
     return FAMILIES[structure.model](structure, inputs, num_outputs)
 
 
-__all__ = ["FAMILIES", "InputShape", "Network", "build", "count_params"]
+__all__ = ["FAMILIES", "InputShape", "Network", "activation_floats", "build", "count_params"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,24 +15,39 @@ from thalweg.nn.layers import Context, Params, State
 
 @dataclass(frozen=True)
 class InputShape:
-    """What the network reads: the fields of a table.
+    """What the network reads: the shape of each field that there is.
 
     Args:
         numeric: number of numeric columns.
         cardinalities: number of codes of each categorical column.
+        image: height, width and channels of the field ``image``, uint8 [N, H, W, C].
+        image_mean: mean of each channel over the training images, in units of 0 to 255.
+        image_std: standard deviation of each channel.
+        sequence: steps and channels of the field ``sequence``, float32 [N, T, V].
+        masked: whether the field ``length`` [N] says how many steps of a sequence count.
+        future: steps and channels of the field ``future``, inputs known ahead, float32 [N, H, K].
+        num_targets: so many first channels of a sequence are what is forecast.
     """
 
-    numeric: int
+    numeric: int = 0
     cardinalities: tuple[int, ...] = ()
+    image: tuple[int, int, int] | None = None
+    image_mean: tuple[float, ...] = ()
+    image_std: tuple[float, ...] = ()
+    sequence: tuple[int, int] | None = None
+    masked: bool = False
+    future: tuple[int, int] | None = None
+    num_targets: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values."""
-        return {"numeric": self.numeric, "cardinalities": list(self.cardinalities)}
+        record = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in record.items()}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> InputShape:
-        """Rebuild from ``to_dict``."""
-        return cls(record["numeric"], tuple(record["cardinalities"]))
+        """Rebuild from ``to_dict``; what the record leaves out is not there."""
+        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in record.items()})
 
 
 class Network(Protocol):
@@ -60,3 +75,14 @@ class Network(Protocol):
 def count_params(network: Network) -> int:
     """Return the number of trained numbers in a network."""
     return int(sum(np.prod(spec.shape, dtype=np.int64) for spec in network.params().values()))
+
+
+def activation_floats(network: Network) -> float:
+    """Return the numbers that a row's forward pass computes on its way.
+
+    Networks whose layers have more of them than units say so by a method of that name.
+    """
+    own = getattr(network, "activation_floats", None)
+    if own is not None:
+        return float(own())
+    return float(sum(spec.shape[-1] for spec in network.params().values() if len(spec.shape) > 1))

@@ -7,7 +7,7 @@ parameters (``params() -> {name: Param}``) and computes its output; stateful lay
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import jax
@@ -33,6 +33,8 @@ class Context:
         weight: weight of each row, [B], or None where all count alike.
         input_noise: deviation of the noise on numeric inputs, or None where nobody has any.
         mix: each row's share in its mixture with another row (mixup), or None.
+        cutmix: share of the steps at which mixing cuts out boxes of images, or None.
+        augment: strengths of the augmentations in use by name, or None.
     """
 
     train: bool = False
@@ -41,6 +43,8 @@ class Context:
     weight: Array | None = None
     input_noise: Array | None = None
     mix: Array | None = None
+    cutmix: Array | None = None
+    augment: Mapping[str, Array] | None = None
 
 
 def mish(x: Array) -> Array:

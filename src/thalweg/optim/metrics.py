@@ -117,6 +117,16 @@ def _mape(outputs: Array, target: Array, weight: Array, units: Units) -> Array:
     )
 
 
+def _standardised_mse(outputs: Array, target: Array, weight: Array, units: Units) -> Array:
+    """``mean_t mean_i (ŷ − y)²`` in squared deviations of the training targets."""
+    return _mse(outputs, target, weight, (0.0, 1.0))
+
+
+def _standardised_mae(outputs: Array, target: Array, weight: Array, units: Units) -> Array:
+    """``mean_t mean_i |ŷ − y|`` in deviations of the training targets."""
+    return _mae(outputs, target, weight, (0.0, 1.0))
+
+
 # --- classes -------------------------------------------------------------------------------------
 
 
@@ -308,6 +318,8 @@ _FUNCTIONS: dict[str, dict[str, Metric]] = {
         "r2": _r2,
         "median_absolute_error": _median_absolute_error,
         "mape": _mape,
+        "standardised_mse": _standardised_mse,
+        "standardised_mae": _standardised_mae,
     },
     "binary": {
         "accuracy": _accuracy,
@@ -378,6 +390,7 @@ def score(
     names: Sequence[str] | None = None,
     *,
     weight: Any = None,
+    scale: Any = None,
 ) -> dict[str, float]:
     """Score finished predictions on the host with scikit-learn.
 
@@ -389,6 +402,8 @@ def score(
             (binary: float [N], the probability of class 1; multiclass: float [N, C]).
         names: metrics; all of the task's kind where it is None.
         weight: [N], 0 or more; ``None`` weighs all rows alike.
+        scale: deviation of each regression target over the training rows [T], which standardised
+            metrics are told in; they are left out where it is None.
 
     Returns:
         Name to value, in the order of ``names``; metrics that are not defined for these targets are
@@ -419,7 +434,9 @@ def score(
             return dict.fromkeys(names, float("nan"))
     if not np.isfinite(predictions).all():
         return dict.fromkeys(names, float("nan"))
-    scorers = _scorers(task, predictions.astype(np.float64), target, weight)
+    scorers = dict(_scorers(task, predictions.astype(np.float64), target, weight))
+    if task.kind == "regression" and scale is not None:
+        scorers |= _standardised_scorers(predictions, target, weight, scale)
     return {name: float(scorers[name]()) for name in names if name in scorers}
 
 
@@ -431,6 +448,16 @@ def _scorers(
     if task.kind == "binary":
         return _binary_scorers(predictions, target, weight)
     return _multiclass_scorers(predictions, target, weight)
+
+
+def _standardised_scorers(
+    predictions: np.ndarray, target: np.ndarray, weight: np.ndarray | None, scale: np.ndarray
+) -> Mapping[str, Callable[[], float]]:
+    error = (predictions - target.reshape(predictions.shape)) / np.asarray(scale, np.float64)
+    return {
+        "standardised_mse": lambda: float(np.average(np.square(error), 0, weight).mean()),
+        "standardised_mae": lambda: float(np.average(np.abs(error), 0, weight).mean()),
+    }
 
 
 def _regression_scorers(

@@ -30,7 +30,6 @@ from thalweg.training.scalars import features_of
 
 DEFAULT_TRIALS = 64
 MAX_BRACKET = 1024
-EVALUATIONS = 16
 SHORTEST_RUNG_EPOCHS = 1.0
 FINISH_SECONDS = 1.5
 EXPLORE_SHARE = 0.45
@@ -247,7 +246,7 @@ class Study:
                 [configs[i] for i in members],
                 [seeds[i] for i in members],
                 engine.steps(structure, epochs),
-                max(1, round(engine.steps(structure, epochs) / EVALUATIONS)),
+                max(1, round(engine.steps(structure, epochs) / engine.evaluations(epochs))),
             )
 
         # One of each structure first: the others find its program compiled.

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from thalweg.data import Encoder, Part
 
 FORMAT = 1
-PREDICT_ROWS = 4096
 
 
 @dataclass
@@ -73,7 +72,7 @@ class Model:
         loss = self.config.get_or_default("loss") or self.task.loss
         total = 0.0
         for params, state in self.members:
-            raw = network_outputs(network, params, state, fields, PREDICT_ROWS)
+            raw = network_outputs(network, params, state, fields)
             value = np.asarray(predict_outputs(self.task.kind, raw.astype(np.float64), loss))
             if self.task.kind == "regression" and loss != "poisson":
                 value = self.encoder.target.inverse(value)
@@ -127,8 +126,7 @@ class Model:
 
         if self.task.kind == "regression":
             target = self.encoder.target.inverse(np.asarray(target, np.float64))
-        outputs = self.outputs(fields)
-        return score(self.task, outputs, target)
+        return score(self.task, self.outputs(fields), target, scale=self.encoder.metric_scale)
 
     # --------------------------------------------------------------------------------- files
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from thalweg.models import InputShape
 from thalweg.optim.external import EXTERNAL
-from thalweg.study.loop import EVALUATIONS, Weights
+from thalweg.study.loop import Weights
 from thalweg.study.records import Trial
 from thalweg.task import Task
 from thalweg.training.cohort import Engine, TrainingData
@@ -42,7 +42,10 @@ def refit(
     total = engine.steps(structure, epochs)
     share = float(np.mean([trial.best_step / max(trial.steps, 1) for trial in replicates]))
     cohort = engine.cohort(
-        configs, [trial.seed for trial in replicates], total, max(1, total // EVALUATIONS)
+        configs,
+        [trial.seed for trial in replicates],
+        total,
+        max(1, total // engine.evaluations(epochs)),
     )
     cohort.advance(max(1, round(share * total)))
     found = []

@@ -43,7 +43,8 @@ def summarise(
     def scored(outputs: Any, part: Any) -> dict[str, float]:
         if not len(part):
             return {}
-        return score(task, outputs(part.fields), dataset.raw_target(part))
+        truth = dataset.raw_target(part)
+        return score(task, outputs(part.fields), truth, scale=dataset.encoder.metric_scale)
 
     baselines = []
     for baseline in yardsticks.wait(clock.left() - 0.5) if yardsticks else []:

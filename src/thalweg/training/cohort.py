@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 from thalweg.errors import SpaceError
-from thalweg.models import InputShape, Network, build, count_params
+from thalweg.models import InputShape, Network, activation_floats, build, count_params
 from thalweg.nn.initialisers import initial_params
 from thalweg.nn.layers import Context
 from thalweg.optim import rules
@@ -33,7 +33,7 @@ from thalweg.space import Config, Structure
 from thalweg.task import Task
 from thalweg.training import backend
 from thalweg.training.member import Carry, Features, Member, Record, Rows, Units, step_key
-from thalweg.training.plan import Plan, check_memory, make_plan, power_of_two
+from thalweg.training.plan import CHUNK_BYTES, Plan, check_memory, make_plan, power_of_two
 from thalweg.training.scalars import (
     batch_indices,
     constants_of,
@@ -43,7 +43,10 @@ from thalweg.training.scalars import (
 )
 
 PROBE_ROWS = 2048
+PROBE_IMAGES = 512
 TABLE_BYTES = 64 << 20
+EVALUATIONS = 16
+"""Evaluations in a full training, where they cost little beside it."""
 
 
 # ------------------------------------------------------------------------------------ compilation
@@ -179,7 +182,8 @@ class Engine:
 
     def _probe_rows(self) -> np.ndarray:
         """Return the training rows that measure the fit to the training set."""
-        num = min(self.data.num_rows, len(self.data.validation_target), PROBE_ROWS)
+        most = PROBE_IMAGES if self.inputs.image else PROBE_ROWS
+        num = min(self.data.num_rows, len(self.data.validation_target), most)
         rng = np.random.default_rng(0x9B0B)
         return np.sort(rng.choice(self.data.num_rows, num, replace=False))
 
@@ -209,6 +213,16 @@ class Engine:
         if structure.batch_size == "full":
             return self.data.num_rows
         return min(int(structure.batch_size), self.data.num_rows)
+
+    def evaluations(self, epochs: float) -> int:
+        """Return how often a training of so many epochs is evaluated.
+
+        An evaluated row costs about a third of a trained one. Evaluating takes a seventh of
+        training at most, but a curve has at least four points.
+        """
+        trained = 3.0 * epochs * self.data.num_rows
+        affordable = int(0.15 * trained / len(self.evaluated.target))
+        return max(4, min(EVALUATIONS, affordable))
 
     def steps(self, structure: Structure, epochs: float) -> int:
         """Return the number of steps in so many epochs, at least one."""
@@ -249,7 +263,12 @@ class Engine:
             plan, num_members, self.data.num_bytes, self.workers, backend.available_bytes()
         )
         member = Member(
-            network, self.task, self.features, self.data.units, len(self.data.validation_target)
+            network,
+            self.task,
+            self.features,
+            self.data.units,
+            len(self.data.validation_target),
+            plan.chunk,
         )
         made = _Compiled(member, plan, self._compile(member, structure, plan))
         with self._lock:
@@ -834,7 +853,7 @@ def network_outputs(
     params: Mapping[str, np.ndarray],
     state: Mapping[str, np.ndarray],
     fields: Mapping[str, np.ndarray],
-    max_rows: int,
+    max_rows: int | None = None,
 ) -> np.ndarray:
     """Return a network's raw outputs for encoded rows, computed in batches.
 
@@ -843,12 +862,15 @@ def network_outputs(
         params: its parameters.
         state: its state.
         fields: arrays by field, [N, …].
-        max_rows: rows in a batch; fewer rows are padded to a power of two, so that few programs
-            are ever compiled.
+        max_rows: rows in a batch; by default what fits into some tens of megabytes. Fewer rows are
+            padded to a power of two, so that few programs are ever compiled.
 
     Returns:
         float32 [N, O].
     """
+    if max_rows is None:
+        fitting = CHUNK_BYTES / (4 * activation_floats(network))
+        max_rows = min(4096, max(16, power_of_two(fitting)))
     num = len(next(iter(fields.values())))
     size = min(power_of_two(max(num, 1)), max_rows)
     parts = []

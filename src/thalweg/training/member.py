@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from thalweg.models.base import Network
 from thalweg.nn import noise
@@ -30,6 +30,8 @@ from thalweg.training.packing import Packing
 Tree = dict[str, Any]
 Units = tuple[Any, Any]
 """Mean and scale of each regression target, [T] each."""
+AUGMENTATIONS = ("flip", "shift", "rotation", "zoom", "cutout", "brightness", "contrast")
+"""Hyperparameters that change training images."""
 COUNTING = ("accuracy", "balanced_accuracy", "top_5_accuracy", "f1", "f1_macro")
 """Metrics that count rows: many members, and many steps of one member, are level."""
 
@@ -51,6 +53,8 @@ class Features:
         mixup: whether any member mixes pairs of rows.
         input_noise: whether any member adds noise to its inputs.
         ema: whether any member averages its weights.
+        augment: names of the image augmentations that any member uses.
+        cutmix: whether any member mixes by cutting out boxes.
         class_weight: number of classes where any member weights them, else 0.
         row_weight: whether the rows carry weights.
     """
@@ -67,6 +71,8 @@ class Features:
     mixup: bool = False
     input_noise: bool = False
     ema: bool = False
+    augment: tuple[str, ...] = ()
+    cutmix: bool = False
     class_weight: int = 0
     row_weight: bool = False
 
@@ -80,8 +86,9 @@ class Features:
     @property
     def constants(self) -> tuple[str, ...]:
         """Names of the members' constants that the program reads."""
-        own = ("dropout", "l1", "l2", "clip_norm", "clip_value", "input_noise")
-        return (*(name for name in own if getattr(self, name)), *self.loss_hyperparameters)
+        own = ("dropout", "l1", "l2", "clip_norm", "clip_value", "input_noise", "cutmix")
+        used = (name for name in own if getattr(self, name))
+        return (*used, *self.augment, *self.loss_hyperparameters)
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -158,6 +165,7 @@ class Member:
         units: mean and scale of the targets, for metrics in the user's units.
         num_validation: the first so many evaluated rows are the validation set; the rest probe
             the training set.
+        chunk: rows that are predicted at a time in an evaluation; all at once where None.
     """
 
     network: Network
@@ -165,6 +173,7 @@ class Member:
     features: Features
     units: Units | None
     num_validation: int
+    chunk: int | None = None
 
     @cached_property
     def packing(self) -> Packing:
@@ -194,6 +203,8 @@ class Member:
             weight=rows.weight,
             input_noise=scalars["input_noise"] if features.input_noise else None,
             mix=scalars["mixup"] if features.mixup else None,
+            cutmix=scalars["cutmix"] if features.cutmix else None,
+            augment={name: scalars[name] for name in features.augment} or None,
         )
         outputs, state = self.network.apply(params, state, rows.fields, context)
         per_row = self._loss_of(outputs, rows.target, scalars)
@@ -337,8 +348,23 @@ class Member:
         return carry.ema if self.features.ema else carry.params
 
     def predict(self, params: Tree, state: Tree, fields: Mapping[str, Array]) -> Array:
-        """Return raw outputs [B, O]."""
-        return self.network.apply(params, state, fields, Context())[0]
+        """Return raw outputs [B, O] (or whatever the head gives for each row)."""
+
+        def outputs(fields: Mapping[str, Array]) -> Array:
+            return self.network.apply(params, state, fields, Context())[0]
+
+        num = next(iter(fields.values())).shape[0]
+        if self.chunk is None or self.chunk >= num:
+            return outputs(fields)
+        size = self.chunk
+        count = -(-num // size)
+
+        def chunked(values: Array) -> Array:
+            padding = [(0, count * size - num)] + [(0, 0)] * (values.ndim - 1)
+            return jnp.pad(values, padding).reshape(count, size, *values.shape[1:])
+
+        raw = lax.map(outputs, {name: chunked(values) for name, values in fields.items()})
+        return raw.reshape(count * size, *raw.shape[2:])[:num]
 
     def evaluate(
         self, carry: Carry, rows: Rows, row: Array, num_steps: Array
@@ -387,7 +413,10 @@ class Member:
 
         if raw.shape[0] == 2 * cut:
             # Both at once: half the program to compile.
-            halves = (raw.reshape(2, cut, -1), target.reshape(2, cut, *target.shape[1:]))
+            halves = (
+                raw.reshape(2, cut, *raw.shape[1:]),
+                target.reshape(2, cut, *target.shape[1:]),
+            )
             both = jax.vmap(scores)(*halves)
             return tuple(v[0] for v in both), tuple(v[1] for v in both)
         return scores(raw[:cut], target[:cut]), scores(raw[cut:], target[cut:])

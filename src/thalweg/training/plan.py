@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from thalweg.errors import ResourceError
-from thalweg.models.base import Network, count_params
+from thalweg.models.base import Network, activation_floats, count_params
 
 GROUPS = 4
 MAX_TABLE_STEPS = 1024
@@ -35,6 +35,8 @@ FLOPS_WORTH_A_CALL = 2e5
 SECONDS_WORTH_A_CALL = 2e-3
 # A group's parameters and optimizer state should stay within a core's second-level cache.
 CACHE_BYTES = 1 << 20
+# Activations of the rows that an evaluation predicts at a time.
+CHUNK_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Plan:
         table_steps: steps that one call can take at most.
         member_bytes: memory of one member's weights, optimizer state and best weights.
         batch_bytes: memory of one member's activations and gradients during a step or evaluation.
+        chunk: rows predicted at a time in an evaluation.
     """
 
     width: int
@@ -54,6 +57,7 @@ class Plan:
     table_steps: int
     member_bytes: int
     batch_bytes: int
+    chunk: int
 
     @property
     def block(self) -> int:
@@ -103,8 +107,10 @@ def make_plan(
     step_flops = 3.0 * network.flops() * batch_size
     # Weights, best weights and state live between calls; a call writes its results beside them.
     member_bytes = 4 * num_params * (2 + num_slots) * 2
-    widths = sum(spec.shape[-1] for spec in network.params().values() if len(spec.shape) > 1)
-    batch_bytes = 4 * (2 * num_params + 3 * widths * max(batch_size, evaluated_rows))
+    row_bytes = 4 * activation_floats(network)
+    count = max(1, round(row_bytes * evaluated_rows / CHUNK_BYTES))
+    chunk = -(-evaluated_rows // count)
+    batch_bytes = int(8 * num_params + row_bytes * max(3 * batch_size, chunk))
     if platform == "cpu":
         want = FLOPS_WORTH_A_CALL / max(step_flops, 1.0)
         fits = max(1.0, CACHE_BYTES / max(member_bytes, 1))
@@ -122,7 +128,7 @@ def make_plan(
     if width == 1 and groups == 1:
         # A single small network: fewer, longer calls.
         steps = min(power_of_two(steps_per_evaluation), 8 * MAX_TABLE_STEPS)
-    return Plan(width, groups, steps, member_bytes, batch_bytes)
+    return Plan(width, groups, steps, member_bytes, batch_bytes, chunk)
 
 
 def check_memory(plan: Plan, num_members: int, data_bytes: int, workers: int, free: int) -> int:

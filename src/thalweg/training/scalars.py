@@ -17,7 +17,7 @@ from thalweg.optim import rules, schedules
 from thalweg.optim.external import EXTERNAL
 from thalweg.space import HYPERPARAMETERS, Config
 from thalweg.task import Task
-from thalweg.training.member import Features
+from thalweg.training.member import AUGMENTATIONS, Features
 
 EPOCHS_ROWS = 4096
 
@@ -95,6 +95,8 @@ def features_of(
         mixup=beyond("mixup", 0.0),
         input_noise=beyond("input_noise", 0.0),
         ema=beyond("ema", 0.0),
+        augment=tuple(name for name in AUGMENTATIONS if beyond(name, 0.0)),
+        cutmix=beyond("cutmix", 0.0) and beyond("mixup", 0.0),
         class_weight=(
             max(len(task.classes), 2)
             if beyond("class_weight", 0.0) and task.kind != "regression"
