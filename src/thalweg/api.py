@@ -293,11 +293,11 @@ def train(
         >>> train("iris", Config(width=8, depth=1), epochs=2).best_config["width"]
         8
     """
-    from thalweg.study import spaces
+    from thalweg.study.setup import default_config
 
     dataset = data if isinstance(data, Dataset) else load(data, target, seed=seed)
     if config is None:
-        config = spaces.default_config(dataset.task, len(dataset.train.target))
+        config = default_config(dataset)
     config = config.with_values(**hyperparameters)
     return tune(
         dataset,

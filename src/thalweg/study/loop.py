@@ -30,10 +30,11 @@ from thalweg.training.scalars import features_of
 
 DEFAULT_TRIALS = 64
 MAX_BRACKET = 1024
-SHORTEST_RUNG_EPOCHS = 1.0
 FINISH_SECONDS = 1.5
 EXPLORE_SHARE = 0.45
 PATIENCE_BRACKETS = 3
+LONG_PILOT_SECONDS = 1.0
+BRACKET_SIZES = (24, 12, 6)
 
 
 class Listener(Protocol):
@@ -77,6 +78,8 @@ class Settings:
         space: what is searched.
         budget: time or trials.
         epochs: passes over the training rows of a full training.
+        least_epochs: a time budget does not cut a full training below so many.
+        shortest_rung: epochs after which members are first compared, at the least.
         search: name of the searcher.
         halving: whether losers are dropped early.
         reduction_factor: the share that goes on at each rung is one in so many.
@@ -93,6 +96,8 @@ class Settings:
     space: Space
     budget: Budget
     epochs: float
+    least_epochs: float = 2.0
+    shortest_rung: float = 1.0
     search: str = "sobol"
     halving: bool = True
     reduction_factor: int = 3
@@ -288,7 +293,7 @@ class Study:
         trials = self._new_trials(cohorts, configs, [seed] * len(configs), phase)
         factor = settings.reduction_factor
         num_rungs = (
-            num_rungs_for(len(configs), epochs, factor, SHORTEST_RUNG_EPOCHS)
+            num_rungs_for(len(configs), epochs, factor, settings.shortest_rung)
             if settings.halving
             else 1
         )
@@ -604,7 +609,9 @@ class Study:
             # Exploring stops where confirming has to begin, in the middle of a rung if need be.
             self.set_aside = self._confirm_seconds(epochs * speed)
             left = self.clock.left() - self.reserve - self.set_aside
-            share = left * EXPLORE_SHARE if brackets == 0 else left
+            # Where trainings are dear, one bracket has all the time there is for exploring.
+            several = self.plan["bracket"] == BRACKET_SIZES[0]
+            share = left * EXPLORE_SHARE if brackets == 0 and several else left
             size = self._bracket_size(share / speed, epochs)
             size = int(min(size, limit - len(self.trials)))
             if self._stop() or size < 1 or (brackets and size < 4):
@@ -652,13 +659,7 @@ class Study:
                 break
             kept = list(range(workers * cohort.plan.width))
             cohort.select(kept)
-            steps = min(cohort.steps_per_evaluation, cohort.plan.table_steps)
-            # The first call warms up; only the second is what training costs.
-            cohort.advance(steps, self.pool)
-            start = self.clock.elapsed()
-            cohort.advance(steps, self.pool)
-            epochs = steps * cohort.batch_size / self.data.num_rows
-            seconds.append((self.clock.elapsed() - start) / (len(kept) * epochs))
+            seconds.append(self._member_epoch_seconds(cohort, len(kept)))
         if self.interrupted() and not seconds:
             raise BudgetError("interrupted while compiling, before anything was trained")
         if not seconds:
@@ -666,6 +667,29 @@ class Study:
                 "the budget was used up by compiling: give more time, or a smaller space"
             )
         return max(float(np.mean(seconds)), 1e-7)
+
+    def _member_epoch_seconds(self, cohort: Cohort, num_members: int) -> float:
+        """Measure the seconds of one member's epoch, its share of evaluations included."""
+
+        def timed(steps: int) -> float:
+            start = self.clock.elapsed()
+            cohort.advance(steps, self.pool)
+            return self.clock.elapsed() - start
+
+        steps_per_epoch = self.data.num_rows / cohort.batch_size
+        every = cohort.steps_per_evaluation
+        # The first call warms up; only later ones are what training costs.
+        first = timed(1)
+        steps = min(every, cohort.plan.table_steps)
+        if first * steps > LONG_PILOT_SECONDS:
+            # A few steps tell what one costs; an evaluation is what is left of a call.
+            short = timed(1)
+            steps = max(2, min(steps, round(LONG_PILOT_SECONDS / max(short, 1e-6))))
+            step = max(timed(steps) - short, 0.0) / (steps - 1)
+            evaluation = max(short - step, 0.0)
+            return (step * steps_per_epoch + evaluation * steps_per_epoch / every) / num_members
+        timed(steps)
+        return timed(steps) * steps_per_epoch / (steps * num_members)
 
     def _confirm_seconds(self, training: float) -> float:
         """Return the seconds to set aside for confirming, where a full training takes so many.
@@ -677,6 +701,9 @@ class Study:
             self.confirm_limit = 0.3 * max(self.clock.left() - self.reserve, 0.1)
         most = max(self.settings.num_finalists, self.settings.most_finalists)
         wanted = 1.4 * most * self.settings.num_replicates * training
+        if 2.8 * training > self.confirm_limit:
+            # Not even two seeds of one finalist: half of the time may go there, or nothing does.
+            return 2.8 * training if 2.8 * training <= self.confirm_limit / 0.3 * 0.5 else 0.0
         return min(wanted, self.confirm_limit)
 
     def _time_plan(self, speed: float) -> float:
@@ -684,13 +711,19 @@ class Study:
         settings = self.settings
         left = max(self.clock.left() - self.reserve, 0.1)
         epochs = settings.epochs
-        # At least 24 Configs in the first bracket: with fewer, shorter trainings serve better.
-        while epochs > 2 and self._bracket_size(left * 0.5 / speed, epochs) < 24:
-            epochs = max(2.0, epochs / 1.25)
+        # Two dozen Configs in the first bracket, if need be with shorter trainings; where these
+        # would get too short, fewer Configs.
+        for wanted in BRACKET_SIZES:
+            epochs = settings.epochs
+            while epochs > settings.least_epochs and self._explorable(left, epochs, speed) < wanted:
+                epochs = max(settings.least_epochs, epochs / 1.25)
+            if self._explorable(left, epochs, speed) >= wanted:
+                break
+        self.plan["bracket"] = wanted
         if epochs < settings.epochs:
             self.notices.append(
                 f"a full training is {epochs:.3g} epochs instead of {settings.epochs:g}, so that "
-                "at least two dozen configurations fit into the budget"
+                f"{wanted} configurations or more fit into the budget"
             )
         epochs = round(epochs, 1) if epochs < 10 else float(round(epochs))
         if settings.refit:
@@ -712,13 +745,17 @@ class Study:
         )
         return epochs
 
+    def _explorable(self, left: float, epochs: float, speed: float) -> int:
+        """Return how many Configs the first bracket could have with trainings of so many epochs."""
+        return self._bracket_size(left * 0.5 / speed, epochs)
+
     def _bracket_size(self, member_epochs: float, epochs: float) -> int:
         """Return how many Configs a bracket of so many member-epochs can start with."""
         factor = self.settings.reduction_factor
         size = 1
         most = self._most_members()
         for num in (4, 8, 16, 32, 64, 128, 256, 512, MAX_BRACKET):
-            count = num_rungs_for(num, epochs, factor, SHORTEST_RUNG_EPOCHS)
+            count = num_rungs_for(num, epochs, factor, self.settings.shortest_rung)
             levels = rungs(epochs, factor, count if self.settings.halving else 1)
             cost, before = 0.0, 0.0
             for rung, level in enumerate(levels):
@@ -750,7 +787,9 @@ class Study:
         runs = int((self.clock.left() - self.reserve) / max(1.3 * training, 1e-9))
         most = max(settings.num_finalists, settings.most_finalists)
         num = min(most, max(settings.num_finalists, runs // settings.num_replicates))
+        if runs < 2 * num:
+            num = max(1, runs // settings.num_replicates)
         finalists = self._ranked()[:num]
-        if not finalists:
+        if not finalists or runs < 2:
             return [], 0
         return finalists, min(settings.num_replicates, runs // len(finalists))

@@ -201,10 +201,15 @@ class Model:
                 members.append((parts[0], parts[1]))
             structure = record["structure"]
             width = structure["width"]
+            options = tuple((name, value) for name, value in structure.get("options", ()))
             return cls(
                 encoder=Encoder.from_dict(record["encoder"]),
                 structure=Structure(
-                    **{**structure, "width": tuple(width) if isinstance(width, list) else width}
+                    **{
+                        **structure,
+                        "width": tuple(width) if isinstance(width, list) else width,
+                        "options": options,
+                    }
                 ),
                 inputs=record["inputs"],
                 members=members,

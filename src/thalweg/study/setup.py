@@ -10,20 +10,20 @@ import numpy as np
 
 from thalweg.data import Dataset, concatenate, fold_ids, load
 from thalweg.errors import DataError, OptionError, unknown_option
-from thalweg.models import FAMILIES, InputShape, build, count_params
+from thalweg.models import InputShape, build, count_params
 from thalweg.optim.external import EXTERNAL
 from thalweg.search import SEARCHERS, make_searcher
 from thalweg.space import Config, Space, Structure
 from thalweg.study import spaces
 from thalweg.study.budget import Budget
 from thalweg.study.loop import DEFAULT_TRIALS, Settings
+from thalweg.study.recipes import FAMILIES_FOR, RECIPES, Question
 from thalweg.training import backend
 from thalweg.training.cohort import TrainingData
 from thalweg.training.plan import estimated_step_seconds
 
 FINALISTS = 3
 MOST_FINALISTS = 8
-LINEAR_ROWS = 4_000
 FOLDED_ROWS = 20_000
 SMALLEST_FOLD = 10
 
@@ -56,10 +56,10 @@ def prepare(
     if search not in SEARCHERS:
         raise unknown_option("search", search, SEARCHERS)
     families = (model,) if isinstance(model, str) else tuple(model or ())
-    for name in families:
-        if name not in FAMILIES:
-            raise unknown_option("model", name, FAMILIES)
     dataset = data if isinstance(data, Dataset) else load(data, target, metric=metric, seed=seed)
+    for name in families:
+        if name not in FAMILIES_FOR[dataset.modality]:
+            raise unknown_option("model", name, FAMILIES_FOR[dataset.modality])
     losses = (loss,) if isinstance(loss, str) else tuple(loss or ())
     if metric is not None or losses:
         chosen = dataset.task.with_choice(metric=metric, loss=losses[0] if losses else None)
@@ -75,22 +75,20 @@ def prepare(
             "that leave some"
         )
     num_rows = len(dataset.train.target)
-    if not families:
-        # On few rows a linear model is often as good as anything, and costs next to nothing to try.
-        families = ("mlp", "linear") if num_rows <= LINEAR_ROWS else ("mlp",)
-    if space is None:
-        widths = _widths(dataset, limits, epochs)
-        searched = spaces.default_space(
+    recipe = RECIPES[dataset.modality](
+        Question(
             dataset.task,
+            InputShape.from_dict(dataset.input_shape),
             num_rows,
-            models=families,
-            losses=losses,
-            max_structures=_structures(limits),
-            widths=widths,
+            families,
+            losses,
+            _structures(limits),
+            _widths(dataset, limits, epochs),
         )
-        if "mlp" in families and not losses:
-            # An expert's first try, in a width that is compiled anyway.
-            first = first or (spaces.default_config(dataset.task, num_rows, widths[-1]),)
+    )
+    if space is None:
+        searched = recipe.space
+        first = first or recipe.first
     elif isinstance(space, Space):
         searched = space
     elif isinstance(space, str | Path):
@@ -100,17 +98,29 @@ def prepare(
     settings = Settings(
         space=searched,
         budget=limits,
-        epochs=float(epochs or spaces.default_epochs(num_rows)),
+        epochs=float(epochs or recipe.epochs),
+        least_epochs=min(recipe.least_epochs, epochs or recipe.epochs),
+        shortest_rung=recipe.shortest_rung,
         search=search,
         halving=halving,
         num_finalists=counts["finalists"],
         most_finalists=MOST_FINALISTS if finalists is None else counts["finalists"],
-        num_replicates=seeds,
+        num_replicates=min(seeds, recipe.replicates or seeds),
         seed=seed,
         first=tuple(first),
         refit=refit,
     )
     return dataset, settings
+
+
+def default_config(dataset: Dataset) -> Config:
+    """Return a sensible single configuration for a data set: what an expert tries first."""
+    inputs = InputShape.from_dict(dataset.input_shape)
+    asked = Question(dataset.task, inputs, len(dataset.train), widths=(128,))
+    recipe = RECIPES[dataset.modality](asked)
+    if recipe.first:
+        return recipe.first[0]
+    return recipe.space.decode(np.full((1, max(1, len(recipe.space.free))), 0.5))[0]
 
 
 def _structures(limits: Budget) -> int:
@@ -127,7 +137,7 @@ def _widths(dataset: Dataset, limits: Budget, epochs: float | None) -> tuple[int
     small, the first for which they do, by the cost model.
     """
     choices = ((64, 256), (64, 128), (32, 64))
-    if limits.seconds is None:
+    if limits.seconds is None or dataset.modality != "table":
         return choices[0]
     num_rows = len(dataset.train.target)
     batch = spaces.default_batch_size(num_rows)
@@ -164,7 +174,7 @@ def make_folds(dataset: Dataset, num_folds: int) -> list[TrainingData]:
     rows = concatenate([dataset.train, dataset.validation])
     num_rows = len(rows)
     # Rows split by group, by time or by the user are not dealt anew.
-    random = dataset.split.startswith("at random")
+    random = dataset.split.startswith("at random") and dataset.modality == "table"
     if not random or num_folds < 2 or not SMALLEST_FOLD * num_folds <= num_rows <= FOLDED_ROWS:
         return []
     spread: dict[str, Any] = {}

@@ -33,6 +33,7 @@ FLOPS_WORTH_A_CALL = 2e5
 # A call from the host costs about 0.2 ms; one that lasts ten times as long needs no company, and a
 # block of one group compiles in two thirds of the time.
 SECONDS_WORTH_A_CALL = 2e-3
+LONGEST_CALL_SECONDS = 1.0
 # A group's parameters and optimizer state should stay within a core's second-level cache.
 CACHE_BYTES = 1 << 20
 # Activations of the rows that an evaluation predicts at a time.
@@ -121,13 +122,17 @@ def make_plan(
         call = width * steps_per_evaluation * estimated_step_seconds(network, batch_size, platform)
         if call > SECONDS_WORTH_A_CALL:
             groups = 1
+        step = width * estimated_step_seconds(network, batch_size, platform)
     else:
         width = min(256, power_of_two(num_members))
         groups = 1
+        step = estimated_step_seconds(network, batch_size, platform)
     steps = min(power_of_two(steps_per_evaluation), MAX_TABLE_STEPS)
     if width == 1 and groups == 1:
         # A single small network: fewer, longer calls.
         steps = min(power_of_two(steps_per_evaluation), 8 * MAX_TABLE_STEPS)
+    # Between calls the clock is looked at, and Ctrl-C is heard.
+    steps = max(1, min(steps, power_of_two(LONGEST_CALL_SECONDS / (2 * step))))
     return Plan(width, groups, steps, member_bytes, batch_bytes, chunk)
 
 

@@ -1,0 +1,212 @@
+"""What a study does by default with each kind of data: families, Space, first tries, epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from thalweg.models import InputShape
+from thalweg.space import Choice, Config, Float, Space, Switch
+from thalweg.study import spaces
+from thalweg.task import Task
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A study's defaults.
+
+    Args:
+        space: what is searched.
+        first: Configs to try before the searcher's: what an expert tries first.
+        epochs: passes over the training rows of a full training.
+        least_epochs: a time budget does not cut a full training below so many.
+        shortest_rung: epochs after which members are first compared, at the least.
+        replicates: fresh seeds of a finalist at most.
+    """
+
+    space: Space
+    first: tuple[Config, ...]
+    epochs: float
+    least_epochs: float = 2.0
+    shortest_rung: float = 1.0
+    replicates: int | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a recipe is made for.
+
+    Args:
+        task: what is predicted.
+        inputs: what networks read.
+        num_rows: training rows.
+        families: families asked for; empty for the usual ones.
+        losses: losses to try; empty for the task's own.
+        max_structures: how many distinct programs are worth compiling.
+        widths: units of a hidden layer that the budget can afford.
+    """
+
+    task: Task
+    inputs: InputShape
+    num_rows: int
+    families: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    max_structures: int = 6
+    widths: tuple[int, ...] = (64, 256)
+
+
+LINEAR_ROWS = 4_000
+
+
+def table_recipe(asked: Question) -> Recipe:
+    """Perceptrons; on few rows linear models too: often as good, and next to nothing to try."""
+    families = asked.families or (("mlp", "linear") if asked.num_rows <= LINEAR_ROWS else ("mlp",))
+    space = spaces.default_space(
+        asked.task,
+        asked.num_rows,
+        models=families,
+        losses=asked.losses,
+        max_structures=asked.max_structures,
+        widths=asked.widths,
+    )
+    first: tuple[Config, ...] = ()
+    if "mlp" in families and not asked.losses:
+        # In a width that is compiled anyway.
+        first = (spaces.default_config(asked.task, asked.num_rows, asked.widths[-1]),)
+    return Recipe(space, first, spaces.default_epochs(asked.num_rows))
+
+
+def image_recipe(asked: Question) -> Recipe:
+    """Convolutional networks whose depth halves the image down to about seven pixels."""
+    assert asked.inputs.image is not None
+    side = min(asked.inputs.image[:2])
+    depth = int(max(1, min(4, round(math.log2(max(side, 8) / 5)))))
+    families = asked.families or (("cnn",) if asked.max_structures < 4 else ("cnn", "vgg"))
+    batch = 32 if asked.num_rows <= 2_000 else 64
+    conv = tuple(name for name in families if name in CONVOLUTIONAL)
+    domains: dict[str, Any] = {
+        "model": Choice(families),
+        "depth": Switch("model", dict.fromkeys(conv, Choice([depth])), Choice([2])),
+        "width": Switch("model", dict.fromkeys(conv, Choice([32])), Choice([asked.widths[-1]])),
+        "normalisation": Switch("model", dict.fromkeys(conv, Choice(["batch"])), Choice(["none"])),
+        "batch_size": batch,
+        "optimizer": Choice(["adamw", "nadamw", "nesterov", "lion"]),
+        "learning_rate": Switch(
+            "optimizer",
+            {"nesterov": Float(1e-2, 0.3, log=True), "lion": Float(1e-4, 2e-3, log=True)},
+            Float(5e-4, 1e-2, log=True),
+        ),
+        "schedule": Choice(["one_cycle", "cosine"]),
+        "warmup": Choice([0.1, 0.02]),
+        "weight_decay": Float(1e-4, 0.1, log=True),
+        "dropout": Float(0.0, 0.5),
+        "label_smoothing": Choice([0.0, 0.05]),
+        "mixup": Choice([0.0, 0.2]),
+        "shift": Float(0.0, 0.15),
+        "flip": Choice([0.0, 0.5]),
+        "rotation": Choice([0.0, 10.0]),
+        "zoom": Choice([0.0, 0.1]),
+        "ema": Choice([0.0, 0.99]),
+        "loss": Choice(asked.losses or (asked.task.loss,)),
+    }
+    first = tuple(
+        Config(
+            model=name,
+            depth=depth,
+            width=32,
+            normalisation="batch",
+            batch_size=batch,
+            optimizer="adamw",
+            learning_rate=3e-3,
+            schedule="one_cycle",
+            warmup=0.1,
+            weight_decay=0.01,
+            dropout=0.3,
+            shift=0.1,
+            flip=flip,
+            loss=(asked.losses or (asked.task.loss,))[0],
+        )
+        for name in conv
+        for flip in (0.0, 0.5)
+    )
+    epochs = min(60.0, max(8.0, round(600_000 / asked.num_rows)))
+    return Recipe(Space(domains), first, epochs, least_epochs=6.0, shortest_rung=0.5, replicates=3)
+
+
+SEQUENTIAL = ("mlp", "linear", "rnn", "lstm", "gru", "cnn1d", "transformer")
+FAMILIES_FOR: dict[str, tuple[str, ...]] = {
+    "table": ("linear", "mlp"),
+    "images": ("cnn", "lenet", "vgg", "resnet", "mlp", "linear"),
+    "series": ("dlinear", *SEQUENTIAL),
+    "sequences": SEQUENTIAL,
+    "ratings": ("bias", "mf", "neumf", "two_tower", "linear", "mlp"),
+}
+"""Families that can read each kind of data."""
+
+CONVOLUTIONAL = ("cnn", "lenet", "vgg", "resnet")
+
+
+def series_recipe(asked: Question) -> Recipe:
+    """Linear forecasters first, then perceptrons and recurrence."""
+    forecast = asked.inputs.num_targets > 0
+    usual = ("dlinear", "mlp", "gru", "cnn1d") if forecast else ("cnn1d", "gru", "lstm", "mlp")
+    most = max(2, asked.max_structures // 2)
+    families = asked.families or usual[:most]
+    domains: dict[str, Any] = {"model": Choice(families)}
+    deep = tuple(name for name in families if name not in ("dlinear", "linear"))
+    if deep:
+        domains["depth"] = Switch("model", dict.fromkeys(deep, Choice([1, 2])))
+        domains["width"] = Switch("model", dict.fromkeys(deep, Choice([64])))
+    if forecast:
+        domains["instance_norm"] = Choice(["last", "none"])
+    domains |= {
+        "batch_size": 32 if asked.num_rows <= 24_000 else 128,
+        "optimizer": Choice(["adamw", "nadamw", "adam", "radam"]),
+        "learning_rate": Float(1e-4, 1e-2, log=True),
+        "schedule": Choice(["cosine", "constant"]),
+        "warmup": Choice([0.05, 0.0]),
+        "weight_decay": Float(1e-4, 0.3, log=True),
+        "clip_norm": Choice([1.0, 10.0]),
+        "ema": Choice([0.0, 0.99]),
+        "loss": Choice(asked.losses or _series_losses(asked.task)),
+    }
+    if deep:
+        domains["dropout"] = Switch("model", dict.fromkeys(deep, Float(0.0, 0.4)))
+    if not forecast and asked.task.kind != "regression":
+        domains["label_smoothing"] = Choice([0.0, 0.05])
+    epochs = min(100.0, max(10.0, round(200_000 / asked.num_rows)))
+    return Recipe(Space(domains), (), epochs, shortest_rung=0.5)
+
+
+def _series_losses(task: Task) -> tuple[str, ...]:
+    return ("mse", "huber", "mae") if task.kind == "regression" else (task.loss,)
+
+
+def ratings_recipe(asked: Question) -> Recipe:
+    """Matrix factorisation with side information, and its neural variants."""
+    families = asked.families or ("mf", "neumf", "two_tower")[: max(1, asked.max_structures // 2)]
+    domains: dict[str, Any] = {
+        "model": Choice(families),
+        "width": Choice([16, 32]),
+        "batch_size": 256 if asked.num_rows <= 200_000 else 1024,
+        "optimizer": Choice(["adamw", "adam", "nadamw"]),
+        "learning_rate": Float(3e-4, 2e-2, log=True),
+        "schedule": Choice(["cosine", "linear"]),
+        "weight_decay": Float(1e-3, 1.0, log=True),
+        "l2": Float(1e-6, 1e-3, log=True),
+        "dropout": Float(0.0, 0.5),
+        "loss": Choice(asked.losses or (asked.task.loss,)),
+    }
+    return Recipe(Space(domains), (), min(30.0, max(5.0, round(2_000_000 / asked.num_rows))))
+
+
+RECIPES: dict[str, Callable[[Question], Recipe]] = {
+    "table": table_recipe,
+    "images": image_recipe,
+    "series": series_recipe,
+    "sequences": series_recipe,
+    "ratings": ratings_recipe,
+}
+"""Recipes by modality."""
