@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.data import Dataset, concatenate, load
-from thalweg.errors import RunError, ThalwegError
+from thalweg.errors import OptionError, RunError, ThalwegError
 from thalweg.evidence.answer import Answer, Answers
 from thalweg.space import Config, Space
 from thalweg.study.budget import Budget, Clock
@@ -114,6 +114,7 @@ def tune(
     ensemble: bool = True,
     baselines: bool = True,
     refit: bool = False,
+    goal: str | None = None,
     run: str | Path | None = None,
     write: bool | None = None,
     seed: int = 0,
@@ -145,6 +146,10 @@ def tune(
         ensemble: whether the model averages the winner's seeds (True) or is the best one of them.
         baselines: whether to fit a constant, a linear model and boosted trees for comparison.
         refit: whether to train the winner again on training and validation rows.
+        goal: binary tasks: what the model's threshold is chosen for, on held-out rows: ``"f1"``,
+            ``"balanced_accuracy"``, ``"matthews_corrcoef"``, ``"recall=0.9"`` (most precision
+            there), ``"precision=0.8"`` (most recall there) or ``"cost=10"`` (a missed event costs
+            ten false alarms); 0.5 by default.
         run: the run directory; with ``write=None`` nothing is written where it is None.
         write: True writes a run directory even without ``run`` (``runs/NAME-DATE-TIME``).
         seed: seed of everything.
@@ -170,6 +175,7 @@ def tune(
     from thalweg.study.refit import refit as train_again
     from thalweg.study.setup import make_folds, prepare, training_data
     from thalweg.study.summary import summarise
+    from thalweg.study.threshold import Goal
 
     limits = clock.budget if clock is not None else Budget.of(budget, trials)
     clock = clock or Clock(limits)
@@ -191,6 +197,9 @@ def tune(
         seed=seed,
     )
     task = dataset.task
+    wanted = Goal.parse(goal) if goal is not None else None
+    if wanted is not None and task.kind != "binary":
+        raise OptionError(f"goal is for binary tasks; this one is {task.kind}: leave goal out")
     directory = RunDirectory.create(run, dataset.name) if run is not None or write else None
 
     yardsticks = (
@@ -245,6 +254,7 @@ def tune(
         yardsticks,
         directory,
         command,
+        wanted,
     )
     best_model.about = {
         key: summary[key] for key in ("name", "metric", "validation", "test", "versions", "seed")

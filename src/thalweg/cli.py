@@ -26,8 +26,8 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A file (CSV, TSV, Parquet, JSON lines, Arrow; plain or compressed), a glob, a URL "
-        "or a built-in set: digits, breast_cancer, wine, iris, diabetes.",
+        help="A file (CSV, TSV, Parquet, JSON lines, Arrow; plain or compressed), a glob, a URL, "
+        "a folder of images, or a built-in set: digits, breast_cancer, wine, iris, diabetes.",
         show_default=False,
     ),
 ]
@@ -75,8 +75,9 @@ def fit(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Families to try, separated by commas: mlp, linear. Default: mlp, on few rows "
-            "linear too."
+            help="Families to try, separated by commas: mlp and linear for tables, cnn, vgg, "
+            "resnet for images, dlinear, gru, lstm, cnn1d, transformer for series, mf, neumf, "
+            "two_tower for ratings."
         ),
     ] = None,
     space: Annotated[
@@ -109,6 +110,41 @@ def fit(
             help="NAME=KIND overrides what was inferred: number, category, yes_no, datetime, text."
         ),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares (or numbers) of training, validation and test rows: 0.7,0.1,0.2."
+        ),
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="table, images, series or ratings; inferred by default.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Images: side in pixels that they are resized to.")
+    ] = None,
+    horizon: Annotated[int | None, typer.Option(help="Series: steps to forecast.")] = None,
+    context: Annotated[
+        int | None, typer.Option(help="Series: past steps that networks read.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Series: column that tells the series of a file apart.")
+    ] = None,
+    known: Annotated[
+        list[str] | None,
+        typer.Option(help="Series: column known ahead (repeat it for several)."),
+    ] = None,
+    season: Annotated[int | None, typer.Option(help="Series: steps of a season.")] = None,
+    user: Annotated[str | None, typer.Option(help="Ratings: column of the user.")] = None,
+    item: Annotated[str | None, typer.Option(help="Ratings: column of the item.")] = None,
+    rating: Annotated[
+        str | None, typer.Option(help="Ratings: column of the rating; without it, clicks.")
+    ] = None,
+    user_table: Annotated[
+        str | None, typer.Option(help="Ratings: table with more about each user.")
+    ] = None,
+    item_table: Annotated[
+        str | None, typer.Option(help="Ratings: table with more about each item.")
+    ] = None,
     baselines: Annotated[bool, typer.Option(help="Fit simple models for comparison.")] = True,
     ensemble: Annotated[
         bool, typer.Option(help="Hand over the average of the winner's seeds, not one of them.")
@@ -116,6 +152,13 @@ def fit(
     refit: Annotated[
         bool, typer.Option("--refit", help="Train the winner again on the validation rows too.")
     ] = False,
+    goal: Annotated[
+        str | None,
+        typer.Option(
+            help="Binary tasks: choose the threshold for f1, balanced_accuracy, "
+            "matthews_corrcoef, recall=0.9, precision=0.8 or cost=10."
+        ),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Run directory to make.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     dry_run: Annotated[
@@ -124,7 +167,7 @@ def fit(
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
 ) -> None:
-    """Find, train and keep the best network for a table."""
+    """Find, train and keep the best network for a table, images, series or ratings."""
     from thalweg.study.budget import Budget, Clock, process_start
     from thalweg.study.rundir import RunDirectory
 
@@ -147,6 +190,19 @@ def fit(
         drop=tuple(drop or ()),
         columns=_kinds(column or []),
         seed=seed,
+        fractions=_shares(split),
+        modality=modality,
+        image_size=image_size,
+        horizon=horizon,
+        context=context,
+        series=series,
+        known=tuple(known or ()),
+        season=season,
+        user=user,
+        item=item,
+        rating=rating,
+        user_table=user_table,
+        item_table=item_table,
     )
     options: dict[str, Any] = {
         "model": _names(model) if model else None,
@@ -184,6 +240,7 @@ def fit(
             baselines=baselines,
             ensemble=ensemble,
             refit=refit,
+            goal=goal,
             run=run,
             write=True,
             listener=progress,
@@ -335,6 +392,17 @@ def _targets(names: list[str] | None) -> str | list[str] | None:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
+
+
+def _shares(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(
+            f"--split takes three numbers, such as 0.7,0.1,0.2; got {text!r}"
+        ) from None
 
 
 def _kinds(pairs: list[str]) -> dict[str, str]:

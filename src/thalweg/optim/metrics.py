@@ -391,6 +391,7 @@ def score(
     *,
     weight: Any = None,
     scale: Any = None,
+    threshold: float | None = None,
 ) -> dict[str, float]:
     """Score finished predictions on the host with scikit-learn.
 
@@ -404,6 +405,8 @@ def score(
         weight: [N], 0 or more; ``None`` weighs all rows alike.
         scale: deviation of each regression target over the training rows [T], which standardised
             metrics are told in; they are left out where it is None.
+        threshold: binary tasks: the probability from which class 1 is chosen; above 0.5 where it is
+            None.
 
     Returns:
         Name to value, in the order of ``names``; metrics that are not defined for these targets are
@@ -434,19 +437,23 @@ def score(
             return dict.fromkeys(names, float("nan"))
     if not np.isfinite(predictions).all():
         return dict.fromkeys(names, float("nan"))
-    scorers = dict(_scorers(task, predictions.astype(np.float64), target, weight))
+    scorers = dict(_scorers(task, predictions.astype(np.float64), target, weight, threshold))
     if task.kind == "regression" and scale is not None:
         scorers |= _standardised_scorers(predictions, target, weight, scale)
     return {name: float(scorers[name]()) for name in names if name in scorers}
 
 
 def _scorers(
-    task: Task, predictions: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+    task: Task,
+    predictions: np.ndarray,
+    target: np.ndarray,
+    weight: np.ndarray | None,
+    threshold: float | None,
 ) -> Mapping[str, Callable[[], float]]:
     if task.kind == "regression":
         return _regression_scorers(predictions, target, weight)
     if task.kind == "binary":
-        return _binary_scorers(predictions, target, weight)
+        return _binary_scorers(predictions, target, weight, threshold)
     return _multiclass_scorers(predictions, target, weight)
 
 
@@ -484,14 +491,17 @@ def _regression_scorers(
 
 
 def _binary_scorers(
-    predictions: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+    predictions: np.ndarray,
+    target: np.ndarray,
+    weight: np.ndarray | None,
+    threshold: float | None,
 ) -> Mapping[str, Callable[[], float]]:
     from sklearn import metrics
 
     p = predictions.reshape(len(predictions), -1)[:, -1]
     q = target.reshape(-1).astype(np.float64)
     y = (q > 0.5).astype(int)
-    chosen = (p > 0.5).astype(int)
+    chosen = ((p > 0.5) if threshold is None else (p >= threshold)).astype(int)
 
     def call(function: Callable[..., Any], values: np.ndarray, **options: Any) -> Any:
         return lambda: function(y, values, sample_weight=weight, **options)

@@ -37,6 +37,8 @@ class Model:
         inputs: ``{"numeric": …, "cardinalities": […]}``, what the networks read.
         members: parameters and state of each network; predictions are averaged.
         config: the configuration they were trained with.
+        threshold: binary tasks only: the probability of the second class from which it is
+            predicted, 0.5 where None.
         about: metric, scores, versions and whatever else is worth keeping, JSON-able.
     """
 
@@ -45,6 +47,7 @@ class Model:
     inputs: Mapping[str, Any]
     members: Sequence[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
     config: Config
+    threshold: float | None = None
     about: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -100,12 +103,13 @@ class Model:
         Args:
             rows: a path, a frame, or arrays with the columns of the training data.
             threshold: binary tasks only: the probability of the second class from which it is
-                predicted; 0.5 by default.
+                predicted; the model's own by default.
 
         Returns:
             Class labels [N], or values in the user's units [N] ([N, T] for several targets).
         """
-        return self.encoder.decide(self.outputs(self.encoder.encode(rows).fields), threshold)
+        cut = self.threshold if threshold is None else threshold
+        return self.encoder.decide(self.outputs(self.encoder.encode(rows).fields), cut)
 
     def predict_frame(self, rows: Any, threshold: float | None = None) -> pl.DataFrame:
         """Return predictions as a table: ``prediction`` and, for classes, their probabilities."""
@@ -113,7 +117,8 @@ class Model:
 
     def frame_of(self, part: Part, threshold: float | None = None) -> pl.DataFrame:
         """Return the predictions of encoded rows as a table; see ``predict_frame``."""
-        return self.encoder.predictions(self.outputs(part.fields), part, threshold)
+        cut = self.threshold if threshold is None else threshold
+        return self.encoder.predictions(self.outputs(part.fields), part, cut)
 
     def evaluate(self, rows: Any) -> dict[str, float]:
         """Return every metric of the task on raw rows that hold the target."""
@@ -126,7 +131,13 @@ class Model:
 
         if self.task.kind == "regression":
             target = self.encoder.target.inverse(np.asarray(target, np.float64))
-        return score(self.task, self.outputs(fields), target, scale=self.encoder.metric_scale)
+        return score(
+            self.task,
+            self.outputs(fields),
+            target,
+            scale=self.encoder.metric_scale,
+            threshold=self.threshold,
+        )
 
     # --------------------------------------------------------------------------------- files
 
@@ -146,6 +157,7 @@ class Model:
             "inputs": dict(self.inputs),
             "num_members": len(self.members),
             "config": self.config.to_dict(),
+            "threshold": self.threshold,
             "encoder": self.encoder.to_dict(),
             "about": self.about,
         }
@@ -214,6 +226,7 @@ class Model:
                 inputs=record["inputs"],
                 members=members,
                 config=Config(record["config"]),
+                threshold=record.get("threshold"),
                 about=record["about"],
             )
         except (SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:

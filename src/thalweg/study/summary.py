@@ -8,6 +8,7 @@ import platform
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from thalweg.study.budget import Clock
 from thalweg.study.loop import Outcome, Settings
 from thalweg.study.model import Model
 from thalweg.study.rundir import RunDirectory, json_ready
+from thalweg.study.threshold import Goal, choose_threshold
 from thalweg.training import backend
 from thalweg.training.cohort import TrainingData
 from thalweg.training.guard import check_compiler
@@ -36,15 +38,23 @@ def summarise(
     yardsticks: BaselineRun | None,
     directory: RunDirectory | None,
     command: str | None,
+    goal: Goal | None = None,
 ) -> dict[str, Any]:
-    """Return the summary of a study; its answers are added when they are known."""
+    """Return the summary of a study; its answers are added when they are known.
+
+    With a goal, the model's threshold is chosen for it first.
+    """
     task = dataset.task
+    if goal is not None:
+        model.threshold = threshold_for(goal, model, outcome, explored, folds)
 
     def scored(outputs: Any, part: Any) -> dict[str, float]:
         if not len(part):
             return {}
         truth = dataset.raw_target(part)
-        return score(task, outputs(part.fields), truth, scale=dataset.encoder.metric_scale)
+        cut = model.threshold if outputs == model.outputs else None
+        scale = dataset.encoder.metric_scale
+        return score(task, outputs(part.fields), truth, scale=scale, threshold=cut)
 
     baselines = []
     for baseline in yardsticks.wait(clock.left() - 0.5) if yardsticks else []:
@@ -56,12 +66,12 @@ def summarise(
                 "seconds": round(baseline.seconds, 3),
             }
         )
-    validation, held_out = _validation_scores(dataset, outcome, model, explored, folds)
+    validation, held_out = _validation_scores(outcome, model, explored, folds)
     notices = [*dataset.notices, *outcome.notices, *(yardsticks.failed if yardsticks else [])]
     predictions = None
     if len(dataset.test):
         outputs = model.outputs(dataset.test.fields)
-        predictions = _predictions(task, outputs, dataset.raw_target(dataset.test))
+        predictions = _predictions(task, outputs, dataset.raw_target(dataset.test), model.threshold)
     summary = {
         "run": str(directory.path) if directory else None,
         "name": dataset.name,
@@ -82,6 +92,8 @@ def summarise(
         "best_config": outcome.best.config.to_dict(),
         "best_trial": outcome.best.id,
         "members": len(model.members),
+        "threshold": model.threshold,
+        "goal": str(goal) if goal else None,
         "validation": validation,
         "validation_on": held_out,
         "test": scored(model.outputs, dataset.test),
@@ -109,7 +121,6 @@ def summarise(
 
 
 def _validation_scores(
-    dataset: Dataset,
     outcome: Outcome,
     model: Model,
     explored: TrainingData,
@@ -120,27 +131,52 @@ def _validation_scores(
     With folds, every network is scored on its own fold and the scores are averaged; without, the
     model is scored on the validation rows.
     """
-    if not folds or any(trial.fold is None for trial in outcome.replicates):
-        held = (explored.validation_fields, explored.validation_target)
-        return model.score(*held), "validation rows"
-    scores = []
-    for trial, weights in zip(outcome.replicates, outcome.fold_weights, strict=True):
-        assert trial.fold is not None
-        alone = Model(
-            encoder=dataset.encoder,
-            structure=weights.structure,
-            inputs=model.inputs,
-            members=[(weights.params, weights.state)],
-            config=trial.config,
-        )
-        held = folds[trial.fold]
-        scores.append(alone.score(held.validation_fields, held.validation_target))
+    held = held_out(model, outcome, explored, folds)
+    if len(held) == 1:
+        alone, rows = held[0]
+        return alone.score(rows.validation_fields, rows.validation_target), "validation rows"
+    scores = [alone.score(rows.validation_fields, rows.validation_target) for alone, rows in held]
     names = [name for name in scores[0] if all(name in s for s in scores)]
     mean = {name: float(np.mean([s[name] for s in scores])) for name in names}
     return mean, f"mean over {len(scores)} held-out folds"
 
 
-def _predictions(task: Any, outputs: np.ndarray, target: np.ndarray) -> dict[str, Any]:
+def held_out(
+    model: Model, outcome: Outcome, explored: TrainingData, folds: Sequence[TrainingData]
+) -> list[tuple[Model, TrainingData]]:
+    """Return the winner's networks with rows that they were not trained on.
+
+    With folds each network stands with its own fold, without all of them with the validation rows.
+    """
+    if not folds or any(trial.fold is None for trial in outcome.replicates):
+        return [(model, explored)]
+    pairs = []
+    for trial, weights in zip(outcome.replicates, outcome.fold_weights, strict=True):
+        assert trial.fold is not None
+        alone = replace(
+            model, structure=weights.structure, members=[(weights.params, weights.state)]
+        )
+        pairs.append((alone, folds[trial.fold]))
+    return pairs
+
+
+def threshold_for(
+    goal: Goal,
+    model: Model,
+    outcome: Outcome,
+    explored: TrainingData,
+    folds: Sequence[TrainingData],
+) -> float:
+    """Return the threshold that serves a goal best on rows no network was trained on."""
+    held = held_out(model, outcome, explored, folds)
+    probability = [alone.outputs(rows.validation_fields)[:, 1] for alone, rows in held]
+    truth = [rows.validation_target > 0.5 for _, rows in held]
+    return choose_threshold(goal, np.concatenate(probability), np.concatenate(truth))
+
+
+def _predictions(
+    task: Any, outputs: np.ndarray, target: np.ndarray, threshold: float | None
+) -> dict[str, Any]:
     """Return what the report draws of the test rows: confusion, or true against predicted."""
     if task.kind == "regression":
         chosen = np.linspace(0, len(target) - 1, min(len(target), 2000)).astype(int)
@@ -152,7 +188,10 @@ def _predictions(task: Any, outputs: np.ndarray, target: np.ndarray) -> dict[str
     truth = target.argmax(1) if target.ndim == 2 else target.astype(int)
     num = len(task.classes)
     confusion = np.zeros((num, num), int)
-    np.add.at(confusion, (truth, outputs.argmax(1)), 1)
+    chosen = outputs.argmax(1)
+    if threshold is not None:
+        chosen = (outputs[:, 1] >= threshold).astype(int)
+    np.add.at(confusion, (truth, chosen), 1)
     return {
         "kind": "classification",
         "confusion": confusion.tolist(),
