@@ -186,6 +186,8 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
     if scores:
         lines.append(f"{view.metric}: {', '.join(scores)}")
+    if summary.get("goal"):
+        lines.append(_threshold_line(summary))
     config = summary.get("best_config")
     if isinstance(config, Mapping) and config:
         parts = [f"{name}={config_text(value)}" for name, value in config.items()]
@@ -213,6 +215,21 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     if summary.get("run"):
         lines.append(f"run: {summary['run']}")
     return lines
+
+
+def _threshold_line(summary: Mapping[str, Any]) -> str:
+    """Say from which probability on the second class is announced, and what that gives."""
+    from thalweg.evidence.view import number, short
+
+    split = "test" if summary.get("test") else "validation"
+    scores = summary.get(split) or {}
+    given = [
+        f"{name.replace('_', ' ')} {short(value, 3)}"
+        for name in ("recall", "precision", "f1", "average_precision")
+        if math.isfinite(value := number(scores.get(name)))
+    ]
+    cut = short(number(summary.get("threshold")), 3)
+    return f"threshold: {cut} for {summary['goal']}; on {split} rows {', '.join(given)}"
 
 
 class Progress:

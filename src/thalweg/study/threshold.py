@@ -1,4 +1,4 @@
-"""From which probability on a rare event is announced, chosen on held-out rows for a stated goal."""
+"""The probability from which a rare event is announced, chosen on held-out rows for a goal."""
 
 from __future__ import annotations
 
