@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old one or the new one, never half of one."""
+"""Where files are kept, and writing them so that a crash leaves the old one or the new one."""
 
 from __future__ import annotations
 
@@ -33,3 +33,12 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def cache_dir() -> Path:
+    """Return where what can be made again is kept: ``THALWEG_CACHE`` or the user's cache folder."""
+    base = os.environ.get("THALWEG_CACHE")
+    if base:
+        return Path(base)
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(home) / "thalweg"

@@ -131,6 +131,7 @@ class Outcome:
         fold_weights: those that never saw their own fold.
         compile_seconds: time spent compiling, summed over programs.
         train_seconds: time from the first step to the last.
+        wait_seconds: time in which training waited for rows from disk.
         stopped: why the study ended.
         notices: what the user should know.
         plan: what was planned, for the record.
@@ -143,6 +144,7 @@ class Outcome:
     fold_weights: list[Weights]
     compile_seconds: float
     train_seconds: float
+    wait_seconds: float
     stopped: str
     notices: list[str] = field(default_factory=list)
     plan: dict[str, Any] = field(default_factory=dict)
@@ -554,6 +556,8 @@ class Study:
                 e.compile_seconds for e in [*self.engines.values(), *self.fold_engines.values()]
             ),
             train_seconds=end - (self.train_start if self.train_start is not None else end),
+            wait_seconds=sum(e.feed.wait_seconds for e in self.engines.values() if e.feed)
+            / self._workers(),
             stopped=stopped,
             notices=self.notices,
             plan=self.plan,
@@ -772,7 +776,8 @@ class Study:
         structural = tuple(EXTERNAL)
         structures = {c.structure(structural) for c in self._space_configs}
         largest = max(self.engine(s.external).member_bytes(s) for s in structures)
-        free = backend.available_bytes() - self.data.num_bytes
+        resident = max(engine.resident_bytes for engine in self.engines.values())
+        free = backend.available_bytes() - resident
         return int(min(MAX_BRACKET, max(1, 0.8 * free / largest)))
 
     def _affordable_finalists(self, training: float) -> tuple[list[Trial], int]:

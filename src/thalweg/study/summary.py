@@ -107,6 +107,7 @@ def summarise(
             "total": round(clock.elapsed(), 3),
             "compile": round(outcome.compile_seconds, 3),
             "train": round(outcome.train_seconds, 3),
+            "waiting": round(outcome.wait_seconds, 3),
         },
         "budget_seconds": clock.budget.seconds,
         "budget_trials": clock.budget.trials,

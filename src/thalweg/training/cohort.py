@@ -45,6 +45,7 @@ from thalweg.training.scalars import (
 PROBE_ROWS = 2048
 PROBE_IMAGES = 512
 TABLE_BYTES = 64 << 20
+KEPT_FETCHES = 4
 EVALUATIONS = 16
 """Evaluations in a full training, where they cost little beside it."""
 
@@ -113,12 +114,6 @@ class TrainingData:
         """Number of training rows."""
         return len(self.target)
 
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of all arrays."""
-        arrays = [*self.fields.values(), *self.validation_fields.values()]
-        return int(sum(a.nbytes for a in arrays) + self.target.nbytes)
-
     def split(self, train: np.ndarray, validation: np.ndarray) -> TrainingData:
         """Return the data in which these training rows train and those are validation rows."""
         return TrainingData(
@@ -128,6 +123,97 @@ class TrainingData:
             validation_target=self.target[validation],
             weight=None if self.weight is None else self.weight[train],
             units=self.units,
+        )
+
+
+class Feed:
+    """Fetches training rows a few steps ahead, for data that stays outside the device's memory.
+
+    All members of a seed see the same batches: what one block fetched serves the others that come
+    to the same steps soon after.
+
+    Attributes:
+        wait_seconds: how long training waited for rows.
+    """
+
+    def __init__(self, data: TrainingData, memory: int) -> None:
+        self.data = data
+        num = max(data.num_rows, 1)
+        self.row_bytes = (sum(a.nbytes for a in data.fields.values()) + data.target.nbytes) / num
+        # Several fetches are in memory at a time: in use, waiting, and on their way.
+        self.most_bytes = max(1, memory // (8 * KEPT_FETCHES))
+        self.wait_seconds = 0.0
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="thalweg-feed")
+        self._made: dict[tuple[Any, ...], Future[Rows]] = {}
+        self._lock = threading.Lock()
+
+    def steps(self, batch_size: int) -> int:
+        """Return how many steps' rows are fetched at a time."""
+        return max(1, int(self.most_bytes / (self.row_bytes * batch_size)))
+
+    def shapes(self, num_rows: int) -> Any:
+        """Return the shapes of so many rows, as arguments of a program."""
+        data = self.data
+
+        def shape(a: np.ndarray) -> Any:
+            return jax.ShapeDtypeStruct((num_rows, *a.shape[1:]), a.dtype)
+
+        return Rows(
+            {name: shape(values) for name, values in data.fields.items()},
+            shape(data.target),
+            None if data.weight is None else shape(data.weight),
+        )
+
+    def rows(
+        self,
+        seed: int,
+        batch_size: int,
+        steps: tuple[int, int],
+        size: int,
+        ahead: tuple[int, int] | None,
+    ) -> Rows:
+        """Return the rows of some steps, padded to ``size``, and start fetching those after them.
+
+        Args:
+            seed: whose batches.
+            batch_size: rows of a batch.
+            steps: first step and number of steps.
+            size: rows that the program takes.
+            ahead: the steps that come next, or None.
+        """
+        start = time.perf_counter()
+        found = self._fetch(seed, batch_size, steps, size)
+        if ahead is not None:
+            self._fetch(seed, batch_size, ahead, size)
+        rows = found.result()
+        with self._lock:
+            self.wait_seconds += time.perf_counter() - start
+        return rows
+
+    def _fetch(self, seed: int, batch_size: int, steps: tuple[int, int], size: int) -> Future[Rows]:
+        key = (seed, batch_size, steps, size)
+        with self._lock:
+            if key not in self._made:
+                while len(self._made) >= KEPT_FETCHES:
+                    del self._made[next(iter(self._made))]
+                self._made[key] = self._pool.submit(self._read, *key)
+            return self._made[key]
+
+    def _read(self, seed: int, batch_size: int, steps: tuple[int, int], size: int) -> Rows:
+        data = self.data
+        chosen = batch_indices(seed, data.num_rows, batch_size, *steps).reshape(-1)
+        # Files are read in their order.
+        order = np.argsort(chosen, kind="stable")
+
+        def read(values: np.ndarray) -> Any:
+            out = np.zeros((size, *values.shape[1:]), values.dtype)
+            out[order] = values[chosen[order]]
+            return jnp.asarray(out)
+
+        return Rows(
+            {name: read(values) for name, values in data.fields.items()},
+            read(data.target),
+            None if data.weight is None else read(data.weight),
         )
 
 
@@ -147,6 +233,9 @@ class Engine:
         inputs: what networks read.
         features: what every program must contain (``features_of`` all Configs of the study).
         workers: blocks trained side by side; by default what suits the hardware.
+        memory: bytes that training rows may take on the device; beyond that they stay where they
+            are (arrays mapped from a file, say) and are fetched a few steps ahead. By default half
+            of what is available.
     """
 
     def __init__(
@@ -157,39 +246,70 @@ class Engine:
         features: Features,
         *,
         workers: int | None = None,
+        memory: int | None = None,
     ) -> None:
         backend.setup()
         self.data, self.task, self.inputs, self.features = data, task, inputs, features
         self.workers = workers or backend.num_workers()
         self.platform = jax.default_backend()
+        self.memory = memory or backend.available_bytes() // 2
+        train_bytes = sum(a.nbytes for a in data.fields.values()) + data.target.nbytes
+        self.feed = Feed(data, self.memory) if train_bytes > self.memory else None
+        held_out = self._held_out_rows()
+        self.num_validation = len(held_out)
         probe = self._probe_rows()
-        self.train = Rows(
-            {name: jnp.asarray(v) for name, v in data.fields.items()},
-            jnp.asarray(data.target),
-            None if data.weight is None else jnp.asarray(data.weight),
+        # Rows that are fetched a few steps ahead need no place of their own.
+        self.train = (
+            Rows(
+                {name: jnp.asarray(v) for name, v in data.fields.items()},
+                jnp.asarray(data.target),
+                None if data.weight is None else jnp.asarray(data.weight),
+            )
+            if self.feed is None
+            else None
         )
         self.evaluated = Rows(
             {
-                name: jnp.asarray(np.concatenate([data.validation_fields[name], v[probe]]))
+                name: jnp.asarray(
+                    np.concatenate([data.validation_fields[name][held_out], v[probe]])
+                )
                 for name, v in data.fields.items()
             },
-            jnp.asarray(np.concatenate([data.validation_target, data.target[probe]])),
+            jnp.asarray(np.concatenate([data.validation_target[held_out], data.target[probe]])),
         )
         self.class_share = self._class_share()
         self.compile_seconds = 0.0
         self._compiled: dict[tuple[Structure, int], _Compiled] = {}
         self._lock = threading.Lock()
 
+    def _held_out_rows(self) -> np.ndarray:
+        """Return the validation rows that members are judged on: all that fit into memory."""
+        num = len(self.data.validation_target)
+        row_bytes = sum(a.nbytes for a in self.data.validation_fields.values()) / max(num, 1)
+        fit = int(0.25 * self.memory / max(row_bytes, 1.0))
+        if num <= fit:
+            return np.arange(num)
+        rng = np.random.default_rng(0x5A1)
+        return np.sort(rng.choice(num, max(fit, 1), replace=False))
+
     def _probe_rows(self) -> np.ndarray:
         """Return the training rows that measure the fit to the training set."""
         most = PROBE_IMAGES if self.inputs.image else PROBE_ROWS
-        num = min(self.data.num_rows, len(self.data.validation_target), most)
+        num = min(self.data.num_rows, self.num_validation, most)
         rng = np.random.default_rng(0x9B0B)
         return np.sort(rng.choice(self.data.num_rows, num, replace=False))
 
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes that the data takes while training."""
+        evaluated = sum(a.nbytes for a in jax.tree.leaves(self.evaluated))
+        if self.feed is None:
+            return int(sum(a.nbytes for a in jax.tree.leaves(self.train)) + evaluated)
+        return int(2 * KEPT_FETCHES * self.feed.most_bytes + evaluated)
+
     def _class_share(self) -> np.ndarray | None:
-        """Return the share of each class among the training rows, or None for regression."""
-        if self.task.kind == "regression":
+        """Return the share of each class among the training rows; None but for classification."""
+        if self.task.kind not in ("binary", "multiclass"):
             return None
         target = self.data.target
         if target.ndim == 2:
@@ -199,7 +319,9 @@ class Engine:
 
     def with_data(self, data: TrainingData) -> Engine:
         """Return an engine on other rows that shares this one's programs where shapes allow."""
-        other = Engine(data, self.task, self.inputs, self.features, workers=self.workers)
+        other = Engine(
+            data, self.task, self.inputs, self.features, workers=self.workers, memory=self.memory
+        )
         if shapes_of((other.train, other.evaluated)) == shapes_of((self.train, self.evaluated)):
             other._compiled, other._lock = self._compiled, self._lock
         return other
@@ -211,6 +333,11 @@ class Engine:
     def batch_size(self, structure: Structure) -> int:
         """Return the rows in a step: the structure's, or all where there are no more."""
         if structure.batch_size == "full":
+            if self.feed is not None:
+                raise SpaceError(
+                    "full batches need all rows in memory and these do not fit: give batch_size a "
+                    "number"
+                )
             return self.data.num_rows
         return min(int(structure.batch_size), self.data.num_rows)
 
@@ -233,8 +360,12 @@ class Engine:
         network = self.network(structure)
         external = self.features.external
         num_slots = external.num_slots if external else len(self.features.uses.state)
+        most_steps = None
+        if self.feed is not None:
+            most_steps = self.feed.steps(self.batch_size(structure))
         return make_plan(
             network,
+            most_steps=most_steps,
             batch_size=self.batch_size(structure),
             num_members=num_members,
             steps_per_evaluation=steps_per_evaluation,
@@ -260,14 +391,14 @@ class Engine:
                 if known == structure and made.plan.table_steps >= plan.table_steps:
                     return made
         check_memory(
-            plan, num_members, self.data.num_bytes, self.workers, backend.available_bytes()
+            plan, num_members, self.resident_bytes, self.workers, backend.available_bytes()
         )
         member = Member(
             network,
             self.task,
             self.features,
             self.data.units,
-            len(self.data.validation_target),
+            self.num_validation,
             plan.chunk,
         )
         made = _Compiled(member, plan, self._compile(member, structure, plan))
@@ -295,7 +426,9 @@ class Engine:
             scalar,
             scalar,
             scalar,
-            shapes_of(self.train),
+            shapes_of(self.train)
+            if self.feed is None
+            else self.feed.shapes(index_steps * batch_size),
             shapes_of(self.evaluated),
         )
         return compile_program(_advance(member, plan, full), arguments, donate=(0,))
@@ -676,12 +809,20 @@ class Cohort:
         full = self.batch_size == engine.data.num_rows
         reached = self.step
         zero_index = np.zeros((plan.groups, 1, 1), np.int32)
-        for first, length, since in segments:
+        feed = engine.feed
+        for number, (first, length, since) in enumerate(segments):
             if stop() or not self.alive[block.members].any():
                 reached = first if stop() else self._target_step
                 break
             start = time.perf_counter()
+            rows = engine.train
             index = zero_index if full else self._indices(block, first, length)
+            if feed is not None:
+                size = plan.table_steps * self.batch_size
+                ahead = segments[number + 1][:2] if number + 1 < len(segments) else None
+                rows = feed.rows(block.seeds[0], self.batch_size, (first, length), size, ahead)
+                # The rows come in the order of their batches.
+                index[:, :length] = np.arange(length * self.batch_size).reshape(length, -1)
             block.carry, records = self._program.call(
                 block.carry,
                 self._table(block, first, length),
@@ -691,7 +832,7 @@ class Cohort:
                 np.int32(first),
                 np.int32(length),
                 np.int32(since),
-                engine.train,
+                rows,
                 engine.evaluated,
             )
             if since:

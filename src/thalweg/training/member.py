@@ -7,7 +7,7 @@ with different values is an argument (the scalars of a step, one row of the coho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -17,10 +17,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from thalweg.models.base import Network
-from thalweg.nn import noise
+from thalweg.nn import geometry, noise
 from thalweg.nn.layers import Context
 from thalweg.optim import rules
 from thalweg.optim.clipping import clip_by_global_norm, clip_by_value
+from thalweg.optim.dense_metrics import SUMMARIES
 from thalweg.optim.external import External
 from thalweg.optim.losses import metric_outputs, mixed_loss, weighted_mean
 from thalweg.optim.metrics import METRICS
@@ -80,8 +81,16 @@ class Features:
     def loss_hyperparameters(self) -> tuple[str, ...]:
         """Names of the constants that the losses in use read."""
         names = ["label_smoothing"] if self.label_smoothing else []
-        owners = {"focal": "focal_gamma", "huber": "huber_delta", "quantile": "quantile"}
-        return (*names, *(owners[loss] for loss in self.losses if loss in owners))
+        owners = {
+            "focal": "focal_gamma",
+            "huber": "huber_delta",
+            "quantile": "quantile",
+            "triplet": "margin",
+            "triplet_semi_hard": "margin",
+            "contrastive": "temperature",
+        }
+        own = dict.fromkeys(owners[loss] for loss in self.losses if loss in owners)
+        return (*names, *own)
 
     @property
     def constants(self) -> tuple[str, ...]:
@@ -196,6 +205,10 @@ class Member:
             by_class = jnp.stack([scalars[f"class:{i}"] for i in range(features.class_weight)])
             by_class = class_weights_of(rows.target, by_class)
             weight = by_class if weight is None else weight * by_class
+        augment = {name: scalars[name] for name in features.augment}
+        if self.task.kind in geometry.TOGETHER:
+            # What moves an image moves its mask or its boxes with it.
+            rows, augment = self._move(rows, augment, key)
         context = Context(
             train=True,
             dropout=scalars["dropout"] if features.dropout else None,
@@ -204,7 +217,7 @@ class Member:
             input_noise=scalars["input_noise"] if features.input_noise else None,
             mix=scalars["mixup"] if features.mixup else None,
             cutmix=scalars["cutmix"] if features.cutmix else None,
-            augment={name: scalars[name] for name in features.augment} or None,
+            augment=augment or None,
         )
         outputs, state = self.network.apply(params, state, rows.fields, context)
         per_row = self._loss_of(outputs, rows.target, scalars)
@@ -216,6 +229,14 @@ class Member:
             per_row = share * per_row + (1.0 - share) * other
         value = weighted_mean(per_row, weight)
         return value, (state, value)
+
+    def _move(self, rows: Rows, strengths: Tree, key: Array) -> tuple[Rows, Tree]:
+        """Move images and targets alike; return them and the strengths of the other changes."""
+        image, target = geometry.together(
+            self.task.kind, rows.fields["image"], rows.target, strengths, key
+        )
+        moved = Rows({**rows.fields, "image": image}, target, rows.weight)
+        return moved, {n: v for n, v in strengths.items() if n not in geometry.MOVES}
 
     def _loss_of(self, outputs: Array, target: Array, scalars: Tree) -> Array:
         return mixed_loss(
@@ -353,9 +374,13 @@ class Member:
         def outputs(fields: Mapping[str, Array]) -> Array:
             return self.network.apply(params, state, fields, Context())[0]
 
-        num = next(iter(fields.values())).shape[0]
+        return self._by_chunk(outputs, fields)
+
+    def _by_chunk(self, function: Callable[[Any], Any], rows: Any) -> Any:
+        """Return ``function`` of a tree of rows [N, …], computed on some of them at a time."""
+        num = jax.tree.leaves(rows)[0].shape[0]
         if self.chunk is None or self.chunk >= num:
-            return outputs(fields)
+            return function(rows)
         size = self.chunk
         count = -(-num // size)
 
@@ -363,8 +388,8 @@ class Member:
             padding = [(0, count * size - num)] + [(0, 0)] * (values.ndim - 1)
             return jnp.pad(values, padding).reshape(count, size, *values.shape[1:])
 
-        raw = lax.map(outputs, {name: chunked(values) for name, values in fields.items()})
-        return raw.reshape(count * size, *raw.shape[2:])[:num]
+        done = lax.map(function, jax.tree.map(chunked, rows))
+        return jax.tree.map(lambda a: a.reshape(count * size, *a.shape[2:])[:num], done)
 
     def evaluate(
         self, carry: Carry, rows: Rows, row: Array, num_steps: Array
@@ -375,9 +400,12 @@ class Member:
         """
         scalars = self.scalars(row)
         params = self.weights(carry, scalars)
-        raw = self.predict(self.packing.unpack(params), carry.state, rows.fields)
         scalars.pop("label_smoothing", None)
-        both = self._both_scores(raw, rows.target, scalars)
+        if self.task.kind in SUMMARIES:
+            both = self._summary_scores(self.packing.unpack(params), carry.state, rows, scalars)
+        else:
+            raw = self.predict(self.packing.unpack(params), carry.state, rows.fields)
+            both = self._both_scores(raw, rows.target, scalars)
         (validation, loss, tie), (probe, probe_loss, _) = both
         alive = carry.alive & jnp.isfinite(loss)
         score = jnp.where(alive, self._rank(validation, tie), -jnp.inf)
@@ -420,6 +448,31 @@ class Member:
             both = jax.vmap(scores)(*halves)
             return tuple(v[0] for v in both), tuple(v[1] for v in both)
         return scores(raw[:cut], target[:cut]), scores(raw[cut:], target[cut:])
+
+    def _summary_scores(
+        self, params: Tree, state: Tree, rows: Rows, scalars: Tree
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Do the same where outputs are too large to be kept for all rows: from their summaries."""
+        summary = SUMMARIES[self.task.kind]
+
+        def part(rows: tuple[Mapping[str, Array], Array]) -> Any:
+            fields, target = rows
+            raw = self.network.apply(params, state, fields, Context())[0]
+            # A row that is not finite spoils its loss, and with it the member.
+            return summary.rows(raw, target), self._loss_of(raw, target, scalars)
+
+        kept, losses = self._by_chunk(part, (rows.fields, rows.target))
+        metric, cut = summary.metrics[self.task.metric], self.num_validation
+
+        def scores(chosen: slice) -> tuple[Array, ...]:
+            loss = losses[chosen].mean()
+            return (
+                metric(jax.tree.map(lambda a: a[chosen], kept), jnp.ones_like(losses[chosen])),
+                loss,
+                loss,
+            )
+
+        return scores(slice(cut)), scores(slice(cut, None))
 
 
 def freeze(go: Array, new: Any, old: Any) -> Any:

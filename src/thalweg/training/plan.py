@@ -88,6 +88,7 @@ def make_plan(
     num_slots: int,
     workers: int,
     platform: str,
+    most_steps: int | None = None,
 ) -> Plan:
     """Lay out a cohort by the cost model that the table above was measured for.
 
@@ -100,6 +101,7 @@ def make_plan(
         num_slots: arrays of optimizer state for each parameter.
         workers: blocks that run side by side.
         platform: JAX's name of the backend.
+        most_steps: steps that a call may take where their rows are fetched for it.
 
     Returns:
         The layout; the same arguments always give the same one.
@@ -133,6 +135,9 @@ def make_plan(
         steps = min(power_of_two(steps_per_evaluation), 8 * MAX_TABLE_STEPS)
     # Between calls the clock is looked at, and Ctrl-C is heard.
     steps = max(1, min(steps, power_of_two(LONGEST_CALL_SECONDS / (2 * step))))
+    if most_steps is not None:
+        # The rows fetched for a call are those of one seed.
+        groups, steps = 1, min(steps, most_steps)
     return Plan(width, groups, steps, member_bytes, batch_bytes, chunk)
 
 

@@ -16,7 +16,7 @@ from thalweg.errors import SpaceError
 from thalweg.optim import rules, schedules
 from thalweg.optim.external import EXTERNAL
 from thalweg.space import HYPERPARAMETERS, Config
-from thalweg.task import Task
+from thalweg.task import VISION_KINDS, Task
 from thalweg.training.member import AUGMENTATIONS, Features
 
 EPOCHS_ROWS = 4096
@@ -79,6 +79,10 @@ def features_of(
             "structural optimizers are compiled one by one; got "
             + ", ".join(sorted(optimizers & EXTERNAL.keys()))
         )
+    if task.kind in VISION_KINDS and beyond("mixup", 0.0):
+        raise SpaceError(
+            f"mixup mixes labels, which a {task.kind} task has none of to mix: leave it out, or 0"
+        )
     losses = sorted({c.get_or_default("loss") or task.loss for c in configs})
     for name in losses:
         task.with_choice(loss=name)
@@ -99,7 +103,7 @@ def features_of(
         cutmix=beyond("cutmix", 0.0) and beyond("mixup", 0.0),
         class_weight=(
             max(len(task.classes), 2)
-            if beyond("class_weight", 0.0) and task.kind != "regression"
+            if beyond("class_weight", 0.0) and task.kind in ("binary", "multiclass")
             else 0
         ),
         row_weight=row_weight,
