@@ -170,12 +170,12 @@ def tune(
     """
     from thalweg.evidence import answers
     from thalweg.models import InputShape
-    from thalweg.study.baselines import BaselineRun
     from thalweg.study.loop import Study as Loop
     from thalweg.study.refit import refit as train_again
     from thalweg.study.setup import make_folds, prepare, training_data
     from thalweg.study.summary import summarise
     from thalweg.study.threshold import Goal
+    from thalweg.study.yardsticks import start_baselines
 
     limits = clock.budget if clock is not None else Budget.of(budget, trials)
     clock = clock or Clock(limits)
@@ -202,11 +202,7 @@ def tune(
         raise OptionError(f"goal is for binary tasks; this one is {task.kind}: leave goal out")
     directory = RunDirectory.create(run, dataset.name) if run is not None or write else None
 
-    yardsticks = (
-        BaselineRun(task, dataset.train.fields, dataset.raw_target(dataset.train))
-        if baselines
-        else None
-    )
+    yardsticks = start_baselines(dataset) if baselines else None
 
     inputs = InputShape.from_dict(dataset.input_shape)
     folds = make_folds(dataset, settings.num_replicates) if settings.num_finalists else []

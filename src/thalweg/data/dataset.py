@@ -28,8 +28,11 @@ PARTS: tuple[str, ...] = ("train", "validation", "test")
 ENCODERS = {
     "table": ("thalweg.data.tables", "TableEncoder"),
     "images": ("thalweg.data.images", "ImageEncoder"),
+    "segmentation": ("thalweg.data.vision", "SegmentationEncoder"),
+    "detection": ("thalweg.data.vision", "DetectionEncoder"),
+    "embedding": ("thalweg.data.vision", "EmbeddingEncoder"),
     "series": ("thalweg.data.series", "SeriesEncoder"),
-    "sequences": ("thalweg.data.series", "SequenceEncoder"),
+    "sequences": ("thalweg.data.sequences", "SequenceEncoder"),
     "ratings": ("thalweg.data.ratings", "RatingsEncoder"),
 }
 """Where the encoder of each modality lives."""

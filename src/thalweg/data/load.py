@@ -19,8 +19,17 @@ MODALITIES: dict[str, str] = {
 """What a source may hold, and the module that reads it."""
 
 _OWN = {
-    "images": ("image_size", "masks", "boxes", "embed"),
-    "series": ("horizon", "context", "series", "known", "season", "sequence"),
+    "images": ("image_size", "channels"),
+    "series": (
+        "horizon",
+        "context",
+        "series",
+        "known",
+        "season",
+        "calendar",
+        "sequence",
+        "lengths",
+    ),
     "ratings": ("user", "item", "rating", "user_table", "item_table", "negatives"),
     "table": ("group", "drop", "columns"),
 }
@@ -81,8 +90,13 @@ def load(
         ('setosa', 'versicolor', 'virginica')
     """
     tabular = {"group": group, "drop": drop, "columns": columns}
-    given = {name: value for name, value in {**own, **tabular}.items() if value not in (None, ())}
-    chosen = modality or _modality(source, given)
+    given = {
+        name: value
+        for name, value in {**own, **tabular}.items()
+        if value is not None
+        and not (isinstance(value, (str, Sequence, Mapping)) and not len(value))
+    }
+    chosen = modality or _modality(source, target, given)
     if chosen not in MODALITIES:
         raise unknown_option("modality", chosen, MODALITIES)
     _check_options(chosen, given)
@@ -104,14 +118,14 @@ def load(
     return _loader(chosen)(source, target, **common, **given)
 
 
-def _modality(source: Any, given: Mapping[str, Any]) -> str:
-    for name in ("series", "ratings", "images"):
+def _modality(source: Any, target: Any, given: Mapping[str, Any]) -> str:
+    for name in ("series", "ratings", "images", "table"):
         if any(option in given for option in _OWN[name]):
             return name
-    if any(option in given for option in _OWN["table"]):
-        return "table"
-    images = import_module(MODALITIES["images"])
-    return "images" if images.claims(source, given) else "table"
+    for name in ("images", "ratings", "series"):
+        if import_module(MODALITIES[name]).claims(source, {"target": target, **given}):
+            return name
+    return "table"
 
 
 def _loader(modality: str) -> Callable[..., Dataset]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from thalweg.data.columns import MISSING_LABELS, read_numbers, read_texts
 from thalweg.errors import DataError, did_you_mean, unknown_option
-from thalweg.task import KINDS, Kind, Task
+from thalweg.task import ROW_KINDS, Kind, Task
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,7 +22,7 @@ MAX_INFERRED_CLASSES = 20
 """Whole numbers with at most so many different values are taken for classes."""
 
 _ROWS_PER_CLASS = 5
-_TASKS = (*KINDS, "classification")
+_TASKS = (*ROW_KINDS, "classification")
 
 
 @dataclass(frozen=True)

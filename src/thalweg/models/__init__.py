@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from thalweg.errors import unknown_option
-from thalweg.models import linear, mlp
+from thalweg.models import linear, mlp, ratings
 from thalweg.models.base import InputShape, Network, activation_floats, count_params
 from thalweg.space import Structure
 
 FAMILIES: dict[str, Callable[[Structure, InputShape, int], Network]] = {
     "linear": linear.build,
     "mlp": mlp.build,
+    **ratings.FAMILIES,
 }
 """Families by name: a builder from structure, inputs and number of outputs."""
 

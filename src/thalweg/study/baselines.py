@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,30 @@ def _trees(task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> 
     return lambda new: _all_classes(task, forest.classes_, forest.predict_proba(_columns(new)))
 
 
-BASELINES: dict[str, Callable[[Task, Mapping[str, np.ndarray], np.ndarray], Outputs]] = {
+def _flat_linear(task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> Outputs:
+    """Ridge or logistic regression on the pixels of images or the steps of sequences.
+
+    Fitted on at most ``FLAT_ROWS`` rows: it is a yardstick, and its time grows with their number.
+    """
+    chosen = np.linspace(0, len(target) - 1, min(len(target), FLAT_ROWS)).astype(int)
+    rows = _flat({name: values[chosen] for name, values in fields.items()})
+    mean, scale = rows.mean(), rows.std() + 1e-6
+    fit = _linear(task, {"numeric": (rows - mean) / scale}, target[chosen])
+    return lambda new: fit({"numeric": (_flat(new) - mean) / scale})
+
+
+def _flat(fields: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return all fields of a row side by side, float32 [N, D]."""
+    parts = [np.asarray(v, np.float32).reshape(len(v), -1) for v in fields.values()]
+    return np.concatenate(parts, axis=1)
+
+
+FLAT_ROWS = 4_000
+Fit = Callable[[Task, Mapping[str, np.ndarray], np.ndarray], Outputs]
+FLAT_BASELINES: dict[str, Fit] = {"constant": _constant, "linear": _flat_linear}
+"""Baselines of images and sequences."""
+
+BASELINES: dict[str, Fit] = {
     "constant": _constant,
     "linear": _linear,
     "boosted_trees": _trees,
@@ -118,10 +141,20 @@ class BaselineRun:
         fields: encoded training rows.
         target: regression: values in the user's units [N, T]; else class indices [N], or full
             distributions [N, C], of which the likeliest class counts.
+        fits: the baselines to fit; those of a table by default.
+        ready: baselines that need no fitting.
     """
 
-    def __init__(self, task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> None:
-        self.fitted: list[Baseline] = []
+    def __init__(
+        self,
+        task: Task,
+        fields: Mapping[str, np.ndarray],
+        target: np.ndarray,
+        fits: Mapping[str, Fit] | None = None,
+        ready: Sequence[Baseline] = (),
+    ) -> None:
+        self.fits = BASELINES if fits is None else fits
+        self.fitted: list[Baseline] = list(ready)
         self.failed: list[str] = []
         if task.kind != "regression":
             target = target.argmax(1) if target.ndim == 2 else target.astype(np.int64)
@@ -133,7 +166,7 @@ class BaselineRun:
     def _fit(self, task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> None:
         from threadpoolctl import threadpool_limits
 
-        for name, fit in BASELINES.items():
+        for name, fit in self.fits.items():
             start = time.perf_counter()
             try:
                 # One thread: OpenMP threads that wait for each other on cores where networks train
@@ -149,7 +182,7 @@ class BaselineRun:
         """Return the baselines fitted within so many more seconds, a minute at most."""
         self._thread.join(max(0.0, min(seconds, LONGEST_WAIT_SECONDS)))
         if self._thread.is_alive():
-            missing = [name for name in BASELINES if name not in {b.name for b in self.fitted}]
+            missing = [name for name in self.fits if name not in {b.name for b in self.fitted}]
             self.failed.append(
                 f"no time was left for the baseline {', '.join(missing)}: give a longer budget"
             )

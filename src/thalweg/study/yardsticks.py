@@ -1,0 +1,32 @@
+"""Which baselines a data set is compared with: what each kind of data has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from thalweg.data import Dataset
+from thalweg.data.series import SeriesEncoder
+from thalweg.study.baselines import BASELINES, FLAT_BASELINES, Baseline, BaselineRun, Fit
+from thalweg.study.naive import naive_baselines
+from thalweg.study.rating_baselines import baselines_of
+
+PLAIN = ("regression", "binary", "multiclass")
+
+
+def start_baselines(dataset: Dataset) -> BaselineRun | None:
+    """Start fitting the baselines of a data set in the background; None where there are none."""
+    task = dataset.task
+    if task.kind not in PLAIN:
+        return None
+    fits: Mapping[str, Fit] = BASELINES
+    ready: Sequence[Baseline] = ()
+    if dataset.modality == "series":
+        assert isinstance(dataset.encoder, SeriesEncoder)
+        fits = {"linear": FLAT_BASELINES["linear"]}
+        ready = naive_baselines(dataset.encoder)
+    elif dataset.modality in ("images", "sequences"):
+        fits = FLAT_BASELINES
+    elif dataset.modality == "ratings":
+        fits = baselines_of(task)
+    target = dataset.raw_target(dataset.train)
+    return BaselineRun(task, dataset.train.fields, target, fits, ready)
