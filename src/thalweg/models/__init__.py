@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from thalweg.errors import unknown_option
-from thalweg.models import linear, mlp, ratings
+from thalweg.models import detector, embedder, linear, mlp, ratings, sequence, unet
 from thalweg.models.base import InputShape, Network, activation_floats, count_params
 from thalweg.space import Structure
 
 FAMILIES: dict[str, Callable[[Structure, InputShape, int], Network]] = {
     "linear": linear.build,
     "mlp": mlp.build,
+    "unet": unet.build,
+    "detector": detector.build,
+    "embedder": embedder.build,
     **ratings.FAMILIES,
+    **sequence.FAMILIES,
 }
 """Families by name: a builder from structure, inputs and number of outputs."""
 
@@ -30,7 +34,11 @@ def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Network
     """
     if structure.model not in FAMILIES:
         raise unknown_option("model", structure.model, FAMILIES)
-    return FAMILIES[structure.model](structure, inputs, num_outputs)
+    network = FAMILIES[structure.model](structure, inputs, num_outputs)
+    how = structure.get("instance_norm")
+    if inputs.num_targets and how != "none":
+        return sequence.InstanceNormalised(network, inputs, how)
+    return network
 
 
 __all__ = ["FAMILIES", "InputShape", "Network", "activation_floats", "build", "count_params"]

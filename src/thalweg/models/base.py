@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -48,6 +49,33 @@ class InputShape:
     def from_dict(cls, record: Mapping[str, Any]) -> InputShape:
         """Rebuild from ``to_dict``; what the record leaves out is not there."""
         return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in record.items()})
+
+
+def flat_size(inputs: InputShape) -> int:
+    """Return the length of what ``flat_inputs`` gives for a row."""
+    shapes = (inputs.image, inputs.sequence, inputs.future)
+    return inputs.numeric + int(sum(np.prod(shape) for shape in shapes if shape is not None))
+
+
+def flat_inputs(inputs: InputShape, fields: Mapping[str, Array]) -> Array:
+    """Return all numbers of a row side by side, [B, D]: columns, pixels, steps."""
+    parts = [fields["numeric"]] if inputs.numeric else []
+    if inputs.image is not None:
+        image = images_of(inputs, fields)
+        parts.append(image.reshape(image.shape[0], -1))
+    for name in ("sequence", "future"):
+        if getattr(inputs, name) is not None:
+            parts.append(fields[name].reshape(fields[name].shape[0], -1))
+    if not parts:
+        return jnp.zeros((next(iter(fields.values())).shape[0], 0), jnp.float32)
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+
+
+def images_of(inputs: InputShape, fields: Mapping[str, Array]) -> Array:
+    """Return images [B, H, W, C] with mean 0 and deviation 1 in each channel."""
+    mean = np.asarray(inputs.image_mean, np.float32)
+    scale = 1.0 / np.maximum(np.asarray(inputs.image_std, np.float32), 1e-6)
+    return (fields["image"].astype(jnp.float32) - mean) * scale
 
 
 class Network(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jax import Array
 
-from thalweg.models.base import InputShape
+from thalweg.models.base import InputShape, flat_inputs, flat_size
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import Context, Dense, Embedding, Params, State, mixup, numeric_noise
 from thalweg.space import Structure
@@ -23,7 +23,7 @@ class Linear:
 
     @property
     def _dense(self) -> Dense:
-        return Dense("output", self.inputs.numeric, self.num_outputs)
+        return Dense("output", flat_size(self.inputs), self.num_outputs)
 
     @property
     def _embedding(self) -> Embedding | None:
@@ -44,7 +44,9 @@ class Linear:
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
     ) -> tuple[Array, State]:
         """Return outputs [B, O]."""
-        outputs = self._dense.apply(params, numeric_noise(fields["numeric"], context))
+        outputs = self._dense.apply(
+            params, numeric_noise(flat_inputs(self.inputs, fields), context)
+        )
         if self._embedding is not None:
             vectors = self._embedding.apply(params, fields["category"])
             columns = vectors.reshape(vectors.shape[0], -1, self.num_outputs)
@@ -54,7 +56,7 @@ class Linear:
 
     def flops(self) -> float:
         """Return the multiplications and additions of one row."""
-        return 2.0 * self.inputs.numeric * self.num_outputs
+        return 2.0 * flat_size(self.inputs) * self.num_outputs
 
 
 def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Linear:

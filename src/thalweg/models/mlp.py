@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from thalweg.models.base import InputShape
+from thalweg.models.base import InputShape, flat_inputs, flat_size
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import (
     ACTIVATIONS,
@@ -61,7 +61,7 @@ class MLP:
     @cached_property
     def _hidden(self) -> tuple[tuple[Dense, BatchNorm | LayerNorm | None], ...]:
         layers = []
-        size = self.inputs.numeric + (self._embedding.units if self._embedding else 0)
+        size = flat_size(self.inputs) + (self._embedding.units if self._embedding else 0)
         for i, width in enumerate(self.widths):
             norm = None
             if self.normalisation == "batch":
@@ -77,7 +77,7 @@ class MLP:
 
     @cached_property
     def _output(self) -> Dense:
-        size = self.inputs.numeric + (self._embedding.units if self._embedding else 0)
+        size = flat_size(self.inputs) + (self._embedding.units if self._embedding else 0)
         return Dense("output", self.widths[-1] if self.widths else size, self.num_outputs)
 
     def params(self) -> dict[str, Param]:
@@ -101,7 +101,7 @@ class MLP:
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
     ) -> tuple[Array, State]:
         """Return outputs [B, O] and the new running averages."""
-        x = numeric_noise(fields["numeric"], context)
+        x = numeric_noise(flat_inputs(self.inputs, fields), context)
         if self._embedding is not None:
             x = jnp.concatenate([x, self._embedding.apply(params, fields["category"])], axis=-1)
         x = mixup(x, context)

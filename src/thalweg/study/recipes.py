@@ -185,21 +185,45 @@ def _series_losses(task: Task) -> tuple[str, ...]:
 
 
 def ratings_recipe(asked: Question) -> Recipe:
-    """Matrix factorisation with side information, and its neural variants."""
-    families = asked.families or ("mf", "neumf", "two_tower")[: max(1, asked.max_structures // 2)]
+    """Matrix factorisation and two towers over ids and side information.
+
+    Of all regularisers the L2 penalty on the tables decides; its best strength falls with the
+    number of ratings.
+    """
+    num, clicks = asked.num_rows, asked.task.kind != "regression"
+    usual = ("two_tower", "mf", "neumf") if asked.max_structures >= 4 else ("two_tower", "mf")
+    families = asked.families or usual
+    deep = [0, 1] if asked.max_structures >= 3 else [0]
+    loss = asked.losses or (asked.task.loss,)
     domains: dict[str, Any] = {
         "model": Choice(families),
-        "width": Choice([16, 32]),
-        "batch_size": 256 if asked.num_rows <= 200_000 else 1024,
-        "optimizer": Choice(["adamw", "adam", "nadamw"]),
-        "learning_rate": Float(3e-4, 2e-2, log=True),
+        "width": Switch("model", {"mf": Choice([32, 64])}, Choice([32])),
+        "depth": Switch("model", {"two_tower": Choice(deep), "neumf": Choice([1])}, Choice([1])),
+        "batch_size": 1024 if clicks else 512,
+        "optimizer": Choice(["adamw", "nadamw", "adam"]),
+        "learning_rate": Float(1e-3, 1.5e-2, log=True),
         "schedule": Choice(["cosine", "linear"]),
-        "weight_decay": Float(1e-3, 1.0, log=True),
-        "l2": Float(1e-6, 1e-3, log=True),
-        "dropout": Float(0.0, 0.5),
-        "loss": Choice(asked.losses or (asked.task.loss,)),
+        "l2": Float(0.3 / num, 30 / num, log=True)
+        if clicks
+        else Float(2 / num, 60 / num, log=True),
+        "dropout": Switch("model", {"two_tower": Float(0.0, 0.4), "neumf": Float(0.0, 0.5)}),
+        "loss": Choice(loss),
     }
-    return Recipe(Space(domains), (), min(30.0, max(5.0, round(2_000_000 / asked.num_rows))))
+    first = Config(
+        model="two_tower",
+        width=32,
+        depth=deep[-1],
+        batch_size=1024 if clicks else 512,
+        optimizer="adamw",
+        learning_rate=3e-3,
+        schedule="cosine",
+        l2=(3 if clicks else 20) / num,
+        dropout=0.1,
+        loss=loss[0],
+    )
+    epochs = min(30.0, max(5.0, round(1_000_000 / num)))
+    tries = (first,) if "two_tower" in families else ()
+    return Recipe(Space(domains), tries, epochs)
 
 
 RECIPES: dict[str, Callable[[Question], Recipe]] = {

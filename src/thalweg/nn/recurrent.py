@@ -1,0 +1,287 @@
+"""Recurrence over time: simple RNN, LSTM and GRU, with torch's gates and biases.
+
+The inputs' share of all gates is one product before the loop over time, and the gradient of the
+recurrent weights is one product after it: inside the loop remain one small product and what is done
+entry by entry. JAX's own gradient of a scan adds up the weights' gradient step by step, which costs
+a second product and a pass over the weights at each.
+
+Gates stand side by side along the last axis, in torch's order: LSTM i, f, g, o; GRU r, z, n.
+Sources: Elman, "Finding Structure in Time", 1990; Hochreiter and Schmidhuber, "Long Short-Term
+Memory", 1997, with the forget gate of Gers et al., 2000; Cho et al., "Learning Phrase
+Representations using RNN Encoder-Decoder", 2014, in the form of cuDNN (the reset gate acts after
+the product).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from thalweg.nn.initialisers import Param
+from thalweg.nn.layers import Context, Params, dropout
+
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+"""Gates of each kind of cell."""
+
+FORGET_BIAS = 1.0
+"""Added to the forget gate: a new cell keeps what it has. Source: Jozefowicz et al., 2015."""
+
+
+class _Cell(NamedTuple):
+    """One step forwards and backwards.
+
+    ``forward(inputs [B, G·U], recurrent [B, G·U], h, c) -> (h, c, kept)`` and
+    ``backward(kept, h_before, c_before, dh, dc) -> (d_inputs, d_recurrent, dh_before, dc_before)``,
+    where ``dh_before`` leaves out what comes through the recurrent product. Cells without a second
+    state carry an empty one.
+    """
+
+    forward: Any
+    backward: Any
+
+
+def _rnn_forward(inputs: Array, recurrent: Array, h: Array, c: Array) -> Any:
+    new = jnp.tanh(inputs + recurrent)
+    return new, c, (new,)
+
+
+def _rnn_backward(kept: Any, h: Array, c: Array, dh: Array, dc: Array) -> Any:
+    d = dh * (1.0 - jnp.square(kept[0]))
+    return d, d, jnp.zeros_like(dh), dc
+
+
+def _lstm_forward(inputs: Array, recurrent: Array, h: Array, c: Array) -> Any:
+    i, f, g, o = jnp.split(inputs + recurrent, 4, axis=-1)
+    i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+    cell = f * c + i * g
+    squashed = jnp.tanh(cell)
+    return o * squashed, cell, (i, f, g, o, squashed)
+
+
+def _lstm_backward(kept: Any, h: Array, c: Array, dh: Array, dc: Array) -> Any:
+    i, f, g, o, squashed = kept
+    dc = dc + dh * o * (1.0 - jnp.square(squashed))
+    d = jnp.concatenate(
+        [
+            dc * g * i * (1.0 - i),
+            dc * c * f * (1.0 - f),
+            dc * i * (1.0 - jnp.square(g)),
+            dh * squashed * o * (1.0 - o),
+        ],
+        axis=-1,
+    )
+    return d, d, jnp.zeros_like(dh), dc * f
+
+
+def _gru_forward(inputs: Array, recurrent: Array, h: Array, c: Array) -> Any:
+    xr, xz, xn = jnp.split(inputs, 3, axis=-1)
+    hr, hz, hn = jnp.split(recurrent, 3, axis=-1)
+    r, z = jax.nn.sigmoid(xr + hr), jax.nn.sigmoid(xz + hz)
+    n = jnp.tanh(xn + r * hn)
+    return n + z * (h - n), c, (r, z, n, hn)
+
+
+def _gru_backward(kept: Any, h: Array, c: Array, dh: Array, dc: Array) -> Any:
+    r, z, n, hn = kept
+    dn = dh * (1.0 - z) * (1.0 - jnp.square(n))
+    dz = dh * (h - n) * z * (1.0 - z)
+    dr = dn * hn * r * (1.0 - r)
+    d_inputs = jnp.concatenate([dr, dz, dn], axis=-1)
+    return d_inputs, jnp.concatenate([dr, dz, dn * r], axis=-1), dh * z, dc
+
+
+_CELLS = {
+    "rnn": _Cell(_rnn_forward, _rnn_backward),
+    "lstm": _Cell(_lstm_forward, _lstm_backward),
+    "gru": _Cell(_gru_forward, _gru_backward),
+}
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def recur(kind: str, inputs: Array, kernel: Array, bias: Array, keep: Array | None) -> Array:
+    """Return the hidden states of all steps, [T, B, U], from an initial state of zeros.
+
+    Args:
+        kind: one of ``GATES``.
+        inputs: the inputs' share of the gates, [T, B, G·U].
+        kernel: recurrent weights, [U, G·U].
+        bias: recurrent bias, [G·U].
+        keep: 1 where a step counts and 0 where the state stays as it is, [T, B, 1], or None.
+    """
+    return _forward(kind, inputs, kernel, bias, keep)[0]
+
+
+def _forward(kind: str, inputs: Array, kernel: Array, bias: Array, keep: Array | None) -> Any:
+    cell = _CELLS[kind]
+    start = jnp.zeros((inputs.shape[1], kernel.shape[0]), inputs.dtype)
+    memory = start if kind == "lstm" else jnp.zeros((), inputs.dtype)
+
+    def step(carry: Any, now: Any) -> Any:
+        h, c = carry
+        x, m = now
+        new_h, new_c, kept = cell.forward(x, h @ kernel + bias, h, c)
+        if m is not None:
+            new_h = h + m * (new_h - h)
+            new_c = c + m * (new_c - c) if kind == "lstm" else new_c
+        return (new_h, new_c), (new_h, new_c, kept)
+
+    _, (states, memories, kept) = lax.scan(step, (start, memory), (inputs, keep))
+    return states, (states, memories, kept, kernel, keep)
+
+
+def _backward(kind: str, saved: Any, d_states: Array) -> Any:
+    states, memories, kept, kernel, keep = saved
+    cell = _CELLS[kind]
+    zero = jnp.zeros_like(states[0])
+    before = jnp.concatenate([zero[None], states[:-1]])
+    if kind == "lstm":
+        memory, memories_before = zero, jnp.concatenate([zero[None], memories[:-1]])
+    else:
+        memory, memories_before = jnp.zeros((), states.dtype), memories
+
+    def step(carry: Any, now: Any) -> Any:
+        dh, dc = carry
+        d_state, kept, h, c, m = now
+        dh = dh + d_state
+        new_dh, new_dc = (dh, dc) if m is None else (m * dh, m * dc if kind == "lstm" else dc)
+        d_inputs, d_recurrent, back_h, back_c = cell.backward(kept, h, c, new_dh, new_dc)
+        back_h = back_h + d_recurrent @ kernel.T
+        if m is not None:
+            back_h = back_h + (1.0 - m) * dh
+            back_c = back_c + (1.0 - m) * dc if kind == "lstm" else back_c
+        return (back_h, back_c), (d_inputs, d_recurrent)
+
+    _, (d_inputs, d_recurrent) = lax.scan(
+        step, (zero, memory), (d_states, kept, before, memories_before, keep), reverse=True
+    )
+    width = d_recurrent.shape[-1]
+    flat = d_recurrent.reshape(-1, width)
+    d_kernel = before.reshape(-1, before.shape[-1]).T @ flat
+    return d_inputs, d_kernel, flat.sum(0), None
+
+
+recur.defvjp(_forward, _backward)
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """One layer of cells over time, from [B, T, inputs] to [B, T, units].
+
+    Args:
+        name: prefix of the parameters.
+        kind: ``"rnn"``, ``"lstm"`` or ``"gru"``.
+        inputs: channels of a step.
+        units: length of the hidden state.
+        reverse: whether time runs backwards.
+    """
+
+    name: str
+    kind: str
+    inputs: int
+    units: int
+    reverse: bool = False
+
+    def params(self) -> dict[str, Param]:
+        """Return kernel [inputs, G·units], recurrent [units, G·units] and two biases [G·units]."""
+        width = GATES[self.kind] * self.units
+        specs = {
+            f"{self.name}/kernel": Param((self.inputs, width), "kernel", self.inputs, self.units),
+            f"{self.name}/recurrent": Param((self.units, width), "kernel", self.units, self.units),
+            f"{self.name}/bias": Param((width,), "bias"),
+        }
+        if self.kind == "gru":
+            # Only GRU's new state can tell the two biases apart.
+            specs[f"{self.name}/recurrent_bias"] = Param((width,), "bias")
+        return specs
+
+    def apply(self, params: Params, x: Array, length: Array | None = None) -> Array:
+        """Return the hidden states [B, T, units].
+
+        Args:
+            params: parameters by name.
+            x: inputs [B, T, inputs].
+            length: steps that count, from the start, [B]; after them the state stays as it is.
+        """
+        num_rows, num_steps, _ = x.shape
+        kernel, bias = params[f"{self.name}/kernel"], params[f"{self.name}/bias"]
+        if self.kind == "lstm":
+            bias = bias + FORGET_BIAS * (jnp.arange(4 * self.units) // self.units == 1)
+        steps = jnp.swapaxes(x, 0, 1)
+        flat = steps.reshape(num_steps * num_rows, self.inputs) @ kernel + bias
+        gates = flat.reshape(num_steps, num_rows, -1)
+        keep = None
+        if length is not None:
+            keep = (jnp.arange(num_steps)[:, None] < length[None, :]).astype(x.dtype)[..., None]
+        if self.reverse:
+            gates = gates[::-1]
+            keep = None if keep is None else keep[::-1]
+        recurrent_bias = params.get(f"{self.name}/recurrent_bias", jnp.zeros_like(bias))
+        states = recur(self.kind, gates, params[f"{self.name}/recurrent"], recurrent_bias, keep)
+        return jnp.swapaxes(states[::-1] if self.reverse else states, 0, 1)
+
+    def flops(self, num_steps: int) -> float:
+        """Return the multiplications and additions of one row."""
+        return 2.0 * num_steps * GATES[self.kind] * self.units * (self.inputs + self.units)
+
+
+@dataclass(frozen=True)
+class RecurrentStack:
+    """Layers of cells over each other, in one direction or both.
+
+    Args:
+        name: prefix of the parameters.
+        kind: ``"rnn"``, ``"lstm"`` or ``"gru"``.
+        inputs: channels of a step.
+        widths: units of each layer.
+        bidirectional: whether each layer also reads backwards; its output is then twice as wide.
+    """
+
+    name: str
+    kind: str
+    inputs: int
+    widths: tuple[int, ...]
+    bidirectional: bool = False
+
+    @property
+    def units(self) -> int:
+        """Length of a step's output."""
+        return self.widths[-1] * (2 if self.bidirectional else 1)
+
+    @property
+    def layers(self) -> list[list[Recurrent]]:
+        """The layers, each with its one or two directions."""
+        made, size = [], self.inputs
+        for i, width in enumerate(self.widths):
+            both = [Recurrent(f"{self.name}_{i}", self.kind, size, width)]
+            if self.bidirectional:
+                both.append(Recurrent(f"{self.name}_{i}_back", self.kind, size, width, True))
+            made.append(both)
+            size = width * len(both)
+        return made
+
+    def params(self) -> dict[str, Param]:
+        """Return the parameters of all layers."""
+        return {n: p for both in self.layers for one in both for n, p in one.params().items()}
+
+    def apply(
+        self, params: Params, x: Array, length: Array | None, context: Context
+    ) -> tuple[Array, Array]:
+        """Return all steps [B, T, units] and each direction's final state, [B, units]."""
+        last = x
+        for i, both in enumerate(self.layers):
+            outputs = [one.apply(params, x, length) for one in both]
+            # Beyond its length a row's state stays: the final one is that of its last step.
+            last = jnp.concatenate([outputs[0][:, -1], *(o[:, 0] for o in outputs[1:])], axis=-1)
+            x = jnp.concatenate(outputs, axis=-1)
+            if i < len(self.layers) - 1:
+                x = dropout(x, context, 100 + i)
+        return x, last
+
+    def flops(self, num_steps: int) -> float:
+        """Return the multiplications and additions of one row."""
+        return sum(one.flops(num_steps) for both in self.layers for one in both)
