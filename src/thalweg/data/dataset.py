@@ -201,7 +201,7 @@ class Encoder:
         return getattr(import_module(module), name).from_dict(record)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Data with its task and its fixed parts.
 

@@ -457,7 +457,7 @@ def _lookup(values: pl.Series, place: Mapping[Any, int]) -> np.ndarray:
 # ---------------------------------------------------------------------------------------- dataset
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RatingsDataset(Dataset):
     """Ratings or clicks with their task and fixed parts; see ``Dataset``."""
 

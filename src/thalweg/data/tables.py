@@ -143,7 +143,7 @@ class TableEncoder(Encoder):
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TableDataset(Dataset):
     """A table with its task and its fixed parts; see ``Dataset``.
 

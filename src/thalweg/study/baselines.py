@@ -40,7 +40,10 @@ def _linear(task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) ->
     from sklearn.linear_model import LogisticRegression, Ridge
 
     if task.kind == "regression":
-        ridge = Ridge().fit(_one_hot(fields, fields), target)
+        with warnings.catch_warnings():
+            # Columns that repeat each other are common, and no trouble for predictions.
+            warnings.simplefilter("ignore")
+            ridge = Ridge().fit(_one_hot(fields, fields), target)
         return lambda new: ridge.predict(_one_hot(new, fields)).reshape(_num_rows(new), -1)
     with warnings.catch_warnings():
         # A few hundred iterations are close enough to the optimum for a yardstick.

@@ -26,6 +26,7 @@ from thalweg.study.records import Phase, Trial
 from thalweg.task import Task
 from thalweg.training import backend
 from thalweg.training.cohort import Cohort, Engine, TrainingData, run_tasks
+from thalweg.training.plan import estimated_step_seconds
 from thalweg.training.scalars import features_of
 
 DEFAULT_TRIALS = 64
@@ -34,6 +35,7 @@ FINISH_SECONDS = 1.5
 EXPLORE_SHARE = 0.45
 PATIENCE_BRACKETS = 3
 LONG_PILOT_SECONDS = 1.0
+PILOT_SHARE = 0.3
 BRACKET_SIZES = (24, 12, 6)
 
 
@@ -196,6 +198,7 @@ class Study:
         self.train_start: float | None = None
         self.plan: dict[str, Any] = {}
         self._pending = list(settings.first)
+        self._structures: set[Structure] | None = None
         self._space_configs = self._sample_space()
 
     # ------------------------------------------------------------------------------------ engines
@@ -275,8 +278,18 @@ class Study:
     def _ask(self, num: int) -> list[Config]:
         first = self._pending[:num]
         self._pending = self._pending[num:]
-        self.searcher, configs = self.searcher.ask(num - len(first))
-        return [*first, *configs]
+        found = list(first)
+        while len(found) < num:
+            wanted = num - len(found)
+            self.searcher, configs = self.searcher.ask(wanted)
+            found += [c for c in configs if self._is_compiled(c)]
+            if len(configs) < wanted:
+                break
+        return found
+
+    def _is_compiled(self, config: Config) -> bool:
+        """Whether a Config's structure is one of those that there was time to compile."""
+        return self._structures is None or config.structure(tuple(EXTERNAL)) in self._structures
 
     def _bracket(
         self, configs: Sequence[Config], phase: Phase, epochs: float, *, until: float = math.inf
@@ -653,17 +666,35 @@ class Study:
         structural = tuple(EXTERNAL)
         for config in self._space_configs:
             by_structure.setdefault(config.structure(structural), config)
-        configs = list(by_structure.values())
+        # An expert's first tries, then what is cheap: it is the dear ones that may be left out.
+        first = {config.structure(structural) for config in self._pending}
+        ahead = sorted(
+            by_structure.items(),
+            key=lambda item: (item[0] not in first, self._step_seconds(item[0])),
+        )
         workers = self._workers()
-        repeated = [c for c in configs for _ in range(4 * workers)]
-        cohorts = self._cohorts(repeated, [0] * len(repeated), self.settings.epochs)
-        seconds = []
-        for _, cohort in cohorts:
-            if self._stop():
+        start, seconds = self.clock.elapsed(), []
+        limit = PILOT_SHARE * self.clock.left()
+        tried: set[Structure] = set()
+        while ahead and not self._stop():
+            if seconds and self.clock.elapsed() - start > limit:
                 break
-            kept = list(range(workers * cohort.plan.width))
-            cohort.select(kept)
-            seconds.append(self._member_epoch_seconds(cohort, len(kept)))
+            now, ahead = ahead[:workers], ahead[workers:]
+            repeated = [config for _, config in now for _ in range(4 * workers)]
+            for _, cohort in self._cohorts(repeated, [0] * len(repeated), self.settings.epochs):
+                if self._stop():
+                    break
+                kept = list(range(workers * cohort.plan.width))
+                cohort.select(kept)
+                seconds.append(self._member_epoch_seconds(cohort, len(kept)))
+                tried.add(cohort.structure)
+        if len(tried) < len(by_structure):
+            self._structures = tried
+            self._pending = [c for c in self._pending if c.structure(structural) in tried]
+            self.notices.append(
+                f"{len(by_structure) - len(tried)} of {len(by_structure)} structures are left out: "
+                "compiling them would have taken too much of the budget"
+            )
         if self.interrupted() and not seconds:
             raise BudgetError("interrupted while compiling, before anything was trained")
         if not seconds:
@@ -671,6 +702,12 @@ class Study:
                 "the budget was used up by compiling: give more time, or a smaller space"
             )
         return max(float(np.mean(seconds)), 1e-7)
+
+    def _step_seconds(self, structure: Structure) -> float:
+        """Return a rough guess of the seconds of an epoch's steps."""
+        engine = self.engine(structure.external)
+        size = engine.batch_size(structure)
+        return estimated_step_seconds(engine.network(structure), size, engine.platform) / size
 
     def _member_epoch_seconds(self, cohort: Cohort, num_members: int) -> float:
         """Measure the seconds of one member's epoch, its share of evaluations included."""
