@@ -109,3 +109,9 @@ def test_tour(run: Run) -> None:
     assert "predictions for rows never seen" in text
     assert Path("tour/report.html").stat().st_size > 10_000
     assert Path("tour/model/weights.safetensors").exists()
+
+
+def test_adding_problem(run: Run) -> None:
+    said = run("adding_problem.py", "--length", 12, "--steps", 40, "--rows", 300)
+    assert "GRU, clipped" in said
+    assert Path("adding_problem.png").stat().st_size > 10_000

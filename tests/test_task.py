@@ -9,8 +9,8 @@ import pytest
 from thalweg.errors import OptionError
 from thalweg.task import KINDS, LOSSES, METRICS, Task
 
-TARGETS = {"regression": ("y",), "binary": ("y",), "multiclass": ("y",)}
-CLASSES = {"regression": (), "binary": ("no", "yes"), "multiclass": ("a", "b", "c")}
+TARGETS = dict.fromkeys(KINDS, ("y",))
+CLASSES = dict.fromkeys(KINDS, ("a", "b", "c")) | {"regression": (), "binary": ("no", "yes")}
 
 
 def make(kind: str, **choice: str) -> Task:
@@ -37,6 +37,7 @@ def test_outputs():
     assert Task("regression", ("a", "b")).num_outputs == 2
     assert make("binary").num_outputs == 1
     assert make("multiclass").num_outputs == 3
+    assert make("segmentation").num_outputs == make("detection").num_outputs == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Study", "load", "train", "tune"]
 
+FINISH_SECONDS = 0.8
+"""What writing the run and its report may take; pictures leave it over."""
+
 
 class Study:
     """A finished study: its trials, its answers, its report and its model.
@@ -36,9 +39,10 @@ class Study:
         records: list[dict[str, Any]],
         model: Model | None,
         directory: RunDirectory | None = None,
+        pictures: Mapping[str, bytes] | None = None,
     ) -> None:
         self.summary, self.records, self._model = summary, records, model
-        self.directory = directory
+        self.directory, self._pictures = directory, pictures
 
     @classmethod
     def open(cls, path: str | Path) -> Study:
@@ -84,13 +88,24 @@ class Study:
             self._model = Model.load(self.directory.model_path)
         return self._model
 
+    @property
+    def pictures(self) -> dict[str, bytes]:
+        """What the study drew, PNG files by name; empty where the data are no images.
+
+        ``summary["pictures"]`` has their titles and captions.
+        """
+        if self._pictures is None:
+            names = [entry["name"] for entry in self.summary.get("pictures") or []]
+            self._pictures = self.directory.read_pictures(names) if self.directory else {}
+        return dict(self._pictures)
+
     def report(self, path: str | Path = "report.html") -> Path:
         """Write the report as one self-contained HTML file, and return its path."""
         from thalweg.report.html import write_report
 
         target = Path(path)
         try:
-            return write_report(target, self.records, self.summary, self.answers())
+            return write_report(target, self.records, self.summary, self.answers(), self.pictures)
         except OSError as error:
             raise RunError(f"the report {target} cannot be written: {error.strerror}") from None
 
@@ -170,10 +185,12 @@ def tune(
     """
     from thalweg.evidence import answers
     from thalweg.models import InputShape
+    from thalweg.report.pictures import paint
     from thalweg.study.loop import Study as Loop
+    from thalweg.study.pictures import make_pictures
     from thalweg.study.refit import refit as train_again
     from thalweg.study.setup import make_folds, prepare, training_data
-    from thalweg.study.summary import summarise
+    from thalweg.study.summary import summarise, threshold_for
     from thalweg.study.threshold import Goal
     from thalweg.study.yardsticks import start_baselines
 
@@ -239,6 +256,20 @@ def tune(
         members=[(w.params, w.state) for w in members],
         config=outcome.best.config,
     )
+    if wanted is not None:
+        best_model.threshold = threshold_for(wanted, best_model, outcome, loop.data, folds)
+    held_out = best_model.outputs(dataset.test.fields) if len(dataset.test) else None
+    failed: list[str] = []
+    # While baselines are still being fitted.
+    pictures = make_pictures(
+        dataset,
+        best_model,
+        outcome.best.config,
+        paint,
+        outputs=held_out,
+        seconds=clock.left() - FINISH_SECONDS,
+        failed=failed,
+    )
     summary = summarise(
         dataset,
         outcome,
@@ -251,16 +282,21 @@ def tune(
         directory,
         command,
         wanted,
+        held_out,
     )
+    summary["pictures"] = [picture.to_dict() for picture in pictures]
+    summary["notices"] += failed
     best_model.about = {
         key: summary[key] for key in ("name", "metric", "validation", "test", "versions", "seed")
     }
     records = [trial.to_dict() for trial in outcome.trials]
     summary["answers"] = [answer.to_dict() for answer in answers(records, summary)]
-    study = Study(summary, records, best_model, directory)
+    drawn = {picture.name: picture.png for picture in pictures}
+    study = Study(summary, records, best_model, directory, drawn)
     if directory is not None:
         best_model.save(directory.model_path)
         directory.write_trials(outcome.trials)
+        directory.write_pictures(drawn)
         study.report(directory.report_path)
     summary["seconds"]["total"] = round(clock.elapsed(), 3)
     if directory is not None:

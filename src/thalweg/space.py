@@ -373,6 +373,13 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
     "bidirectional": Hyperparameter(
         True, False, _is_bool, "true or false", "recurrence in both directions"
     ),
+    "memory_steps": Hyperparameter(
+        True,
+        0,
+        _whole(0, 1_000_000),
+        "a whole number from 0",
+        "steps that recurrent gates remember before training",
+    ),
     "num_heads": Hyperparameter(
         True, 4, _whole(1, 64), "a whole number from 1", "heads of an attention"
     ),
@@ -476,6 +483,12 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
     "focal_gamma": Hyperparameter(
         False, 2.0, _NOT_NEGATIVE, "0 or more", "focusing exponent of the focal loss"
     ),
+    "margin": Hyperparameter(
+        False, 0.3, _POSITIVE, "above 0", "by how much a triplet's negative should be farther"
+    ),
+    "temperature": Hyperparameter(
+        False, 0.1, _POSITIVE, "above 0", "what the contrastive loss divides similarities by"
+    ),
     "huber_delta": Hyperparameter(
         False, 1.0, _POSITIVE, "above 0", "where the Huber loss turns linear (scaled targets)"
     ),
@@ -490,6 +503,7 @@ STRUCTURAL_OPTIONS = (
     "kernel_size",
     "head_width",
     "bidirectional",
+    "memory_steps",
     "num_heads",
     "patch",
     "last",

@@ -11,15 +11,27 @@ from typing import Any, Literal
 
 from thalweg.errors import unknown_option
 
-Kind = Literal["regression", "binary", "multiclass"]
+Kind = Literal["regression", "binary", "multiclass", "segmentation", "embedding", "detection"]
 Direction = Literal["maximize", "minimize"]
 
-KINDS: tuple[Kind, ...] = ("regression", "binary", "multiclass")
+ROW_KINDS: tuple[Kind, ...] = ("regression", "binary", "multiclass")
+"""Tasks that predict some numbers or one class for each row."""
+
+VISION_KINDS: tuple[Kind, ...] = ("segmentation", "embedding", "detection")
+"""Tasks on images: a class for each pixel, a vector for each image, boxes in each image."""
+
+KINDS: tuple[Kind, ...] = ROW_KINDS + VISION_KINDS
+
+IGNORE = 255
+"""The class of the pixels of a mask that do not count."""
 
 LOSSES: dict[Kind, tuple[str, ...]] = {
     "regression": ("mse", "mae", "huber", "log_cosh", "quantile", "poisson"),
     "binary": ("cross_entropy", "focal", "hinge", "mse"),
     "multiclass": ("cross_entropy", "focal", "hinge", "mse"),
+    "segmentation": ("cross_entropy", "focal", "dice", "ce_dice"),
+    "embedding": ("contrastive", "triplet", "triplet_semi_hard"),
+    "detection": ("giou", "l1"),
 }
 """The losses of each head, its default first."""
 
@@ -54,10 +66,14 @@ METRICS: dict[Kind, dict[str, Direction]] = {
         "roc_auc": "maximize",
         "log_loss": "minimize",
     },
+    "segmentation": {"mean_iou": "maximize", "pixel_accuracy": "maximize"},
+    "embedding": {"roc_auc": "maximize", "recall_at_1": "maximize"},
+    "detection": {"map_50": "maximize"},
 }
 """The metrics of each kind of task with the direction that is better, its default first.
 
-Names follow scikit-learn's; ``roc_auc`` of a multiclass task is one-vs-rest, macro-averaged.
+Names follow scikit-learn's; ``roc_auc`` of a multiclass task is one-vs-rest, macro-averaged, that of
+an embedding is over pairs of rows: whether two of the same class are nearer than two of different.
 """
 
 
@@ -66,7 +82,7 @@ class Task:
     """What is predicted from the fields of a Dataset.
 
     Args:
-        kind: ``"regression"``, ``"binary"`` or ``"multiclass"``.
+        kind: one of ``KINDS``.
         targets: names of the target columns (one, but for regression on several targets).
         classes: class labels in the order of the outputs, as the user knows them; empty for
             regression.
@@ -97,7 +113,10 @@ class Task:
 
     @property
     def num_outputs(self) -> int:
-        """Width of the output head: targets, one logit, or one logit a class."""
+        """Width of the output head: targets, one logit, or one logit a class.
+
+        Of a detection it is the classes (a head adds its boxes); an embedding's width is structure.
+        """
         if self.kind == "regression":
             return len(self.targets) * max(1, self.horizon)
         return 1 if self.kind == "binary" else len(self.classes)

@@ -18,6 +18,7 @@ from thalweg.evidence.view import View
 from thalweg.report.figures import FIGURES
 from thalweg.report.html import ranges, render_report, write_report
 from thalweg.report.markdown import render_markdown, write_markdown
+from thalweg.report.pictures import paint
 from thalweg.report.svg import Scale, focus, spread, thin, tick_text
 
 BROKEN = broken_runs()
@@ -71,12 +72,32 @@ def report(records: list[dict[str, Any]], summary: dict[str, Any]) -> str:
     return render_report(records, summary, answers(records, summary))
 
 
+def make_forecasts(rolling: bool = False, num_windows: int = 4) -> dict[str, Any]:
+    wave = np.sin(np.arange(30) / 4)
+    window = {
+        "title": "tides, after 2020-01-01",
+        "context": [] if rolling else wave[:20].tolist(),
+        "truth": wave[20:].tolist(),
+        "forecast": (0.9 * wave[20:]).tolist(),
+        "naive": [wave[19]] * 10,
+    }
+    return {
+        "split": "test",
+        "step": "hour",
+        "horizon": 1 if rolling else 10,
+        "naive": "last_value",
+        "rolling": rolling,
+        "windows": [window] * num_windows,
+    }
+
+
 def test_the_report_is_whole_and_self_contained() -> None:
     records, summary = make_run(num_trials=60)
     summary["predictions"] = {
         "confusion": np.eye(10, dtype=int).tolist(),
         "classes": list("abcdefghij"),
     }
+    summary["forecasts"] = make_forecasts()
     page = report(records, summary)
     found = outline(page)
     assert len(found.ids) == len(set(found.ids))
@@ -134,6 +155,34 @@ def test_residuals_are_drawn() -> None:
     page = report(records, summary)
     assert "Predictions against the truth" in page
     assert "2,000 of 5,000" in page
+
+
+@pytest.mark.parametrize("rolling", [False, True])
+def test_forecasts_are_drawn_over_truth(rolling: bool) -> None:
+    _, summary = make_run(num_trials=6)
+    summary["forecasts"] = make_forecasts(rolling)
+    figure = FIGURES["forecasts"](View([], summary))
+    assert figure is not None
+    assert figure.body.count("<svg") == 4
+    for style in ("curve first", "curve truth", "curve naive"):
+        assert figure.body.count(f'class="{style}"') == 4
+    assert figure.body.count("curve context") == (0 if rolling else 4)
+    assert "last value" in figure.body
+    assert "tides, after 2020-01-01" in figure.body
+    assert f"mean error {0.1 * np.abs(np.sin(np.arange(20, 30) / 4)).mean():.3g}" in figure.body
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [None, {}, [], {"windows": 3}, {"windows": [None, {}]}, {"windows": [{"truth": [None]}]},
+     {"windows": [{"truth": [1.0], "forecast": [None, "x"], "context": [float("nan")]}]}],
+)  # fmt: skip
+def test_broken_forecasts_break_no_report(broken: object) -> None:
+    records, summary = make_run(num_trials=6)
+    summary["forecasts"] = broken
+    page = report(records, summary)
+    outline(page)
+    assert "NaN" not in page.split("<script>")[0]
 
 
 def test_a_thousand_trials_stay_small() -> None:
@@ -220,13 +269,17 @@ def test_chromium_opens_it_without_complaint(tmp_path: Path) -> None:
     if chromium is None:
         pytest.skip("no chromium on this machine")
     records, summary = make_run(num_trials=60)
-    path = write_report(tmp_path / "report.html", records, summary, answers(records, summary))
+    summary["pictures"] = [{"name": "inputs", "title": "Inputs", "caption": "", "alt": "noise"}]
+    picture = paint("photos", {"images": [[np.zeros((8, 8, 3), np.uint8)]]})
+    found = answers(records, summary)
+    path = write_report(tmp_path / "report.html", records, summary, found, {"inputs": picture})
     done = subprocess.run(
         [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
          f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr
+    assert 'alt="noise"' in done.stdout
     # The script ran: headings of the table became buttons, rows beyond the first are folded.
     assert '<th scope="col"><button type="button">structure' in done.stdout
     assert "sortable folded" in done.stdout

@@ -116,3 +116,16 @@ def test_json_ready():
 )
 def test_finite(value, expected):
     assert finite(value) == expected
+
+
+def test_pictures_are_read_back_by_name(tmp_path):
+    directory = RunDirectory.create(tmp_path / "run", "x")
+    directory.write_pictures({})
+    assert not (directory.path / "pictures").exists()
+    drawn = {"inputs": b"\x89PNG one", "filters": b"\x89PNG two"}
+    directory.write_pictures(drawn)
+    assert directory.read_pictures(["inputs", "filters", "lost"]) == drawn
+    assert (directory.path / "pictures" / "inputs.png").read_bytes() == drawn["inputs"]
+    # A name leads nowhere else.
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    assert directory.read_pictures(["../../secret", str(tmp_path / "secret")]) == {}

@@ -8,7 +8,7 @@ import pytest
 from thalweg.errors import OptionError
 from thalweg.optim.external import EXTERNAL
 from thalweg.study.spaces import default_batch_size, default_config, default_epochs, default_space
-from thalweg.task import KINDS, LOSSES, METRICS, Task
+from thalweg.task import LOSSES, METRICS, ROW_KINDS, Task
 from thalweg.training.scalars import features_of
 
 TASKS = {
@@ -22,7 +22,7 @@ def sample(space, num=300):
     return space.decode(np.random.default_rng(0).random((num, max(1, len(space.free)))))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ROW_KINDS)
 @pytest.mark.parametrize("most", [1, 2, 3, 6, 12])
 def test_structures_are_as_few_as_asked(kind, most):
     configs = sample(default_space(TASKS[kind], 1000, max_structures=most))
@@ -31,7 +31,7 @@ def test_structures_are_as_few_as_asked(kind, most):
     features_of(configs, TASKS[kind])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ROW_KINDS)
 @pytest.mark.parametrize("models", [("mlp",), ("linear",), ("linear", "mlp")])
 def test_every_metric_and_loss(kind, models):
     for metric in METRICS[kind]:
@@ -49,7 +49,7 @@ def test_a_loss_of_another_kind_is_refused():
         default_space(TASKS["binary"], 1000, losses=("huber",))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ROW_KINDS)
 def test_the_first_config_makes_sense(kind):
     config = default_config(TASKS[kind], 500)
     features_of([config], TASKS[kind])

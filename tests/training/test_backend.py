@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from thalweg.nn.layers import BatchNorm, Context, LayerNorm
+from thalweg.nn.layers import Context
+from thalweg.nn.normalisation import BatchNorm, LayerNorm
 from thalweg.training import backend
 from thalweg.training.cohort import compile_program
 from thalweg.training.guard import check_compiler, gradient_error, reduction_error

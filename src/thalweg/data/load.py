@@ -19,7 +19,7 @@ MODALITIES: dict[str, str] = {
 """What a source may hold, and the module that reads it."""
 
 _OWN = {
-    "images": ("image_size", "channels"),
+    "images": ("image_size", "channels", "masks", "boxes"),
     "series": (
         "horizon",
         "context",
@@ -64,7 +64,8 @@ def load(
             ``(X, y)``.
         modality: ``"table"``, ``"images"``, ``"series"`` or ``"ratings"``; by default from the
             source and from the options: ``horizon`` means a series, ``user`` and ``item`` ratings.
-        task: overrules the kind of task inferred from the target.
+        task: overrules the kind of task inferred from the target; images also know
+            ``"segmentation"``, ``"detection"`` and ``"embedding"``, see ``load_vision``.
         validation: a source of validation rows, instead of a share of ``source``.
         test: a source of test rows, instead of a share of ``source``.
         group: tables: a column whose equal values must not be torn apart; no feature.
@@ -96,7 +97,9 @@ def load(
         if value is not None
         and not (isinstance(value, (str, Sequence, Mapping)) and not len(value))
     }
-    chosen = modality or _modality(source, target, given)
+    vision = import_module("thalweg.data.vision")
+    kind = vision.vision_task(source, task, own.get("masks"), own.get("boxes"))
+    chosen = modality or ("images" if kind is not None else _modality(source, target, given))
     if chosen not in MODALITIES:
         raise unknown_option("modality", chosen, MODALITIES)
     _check_options(chosen, given)
@@ -115,6 +118,8 @@ def load(
         raise OptionError(f"time is an option of tables, series and ratings; got {chosen}")
     if chosen == "table":
         return load_table(source, target, **common, **given)
+    if chosen == "images" and kind is not None:
+        return vision.load_vision(source, target, **{**common, "task": kind}, **given)
     return _loader(chosen)(source, target, **common, **given)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from thalweg.errors import unknown_option
-from thalweg.models import detector, embedder, linear, mlp, ratings, sequence, unet
+from thalweg.models import cnn, detector, embedder, linear, mlp, ratings, sequence, unet
 from thalweg.models.base import InputShape, Network, activation_floats, count_params
 from thalweg.space import Structure
 
@@ -15,6 +15,7 @@ FAMILIES: dict[str, Callable[[Structure, InputShape, int], Network]] = {
     "unet": unet.build,
     "detector": detector.build,
     "embedder": embedder.build,
+    **cnn.FAMILIES,
     **ratings.FAMILIES,
     **sequence.FAMILIES,
 }

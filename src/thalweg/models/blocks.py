@@ -17,7 +17,8 @@ from thalweg.models.base import InputShape
 from thalweg.nn.augment import augment
 from thalweg.nn.initialisers import Param
 from thalweg.nn.kernels import Window, add_bias, convolve, matmul
-from thalweg.nn.layers import ACTIVATIONS, BatchNorm, Context, Params, State
+from thalweg.nn.layers import ACTIVATIONS, Context, Params, State
+from thalweg.nn.normalisation import BatchNorm
 
 GROUPS = 8
 """Groups of channels that group normalisation normalises together, where there are so many."""

@@ -14,17 +14,16 @@ from thalweg.models.base import InputShape, flat_inputs, flat_size
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import (
     ACTIVATIONS,
-    BatchNorm,
     Context,
     Dense,
     Embedding,
-    LayerNorm,
     Params,
     State,
     dropout,
     mixup,
     numeric_noise,
 )
+from thalweg.nn.normalisation import BatchNorm, Norm, norm_of, normalise
 from thalweg.space import Structure
 
 
@@ -59,15 +58,11 @@ class MLP:
         return Embedding("embedding", cards, tuple(map(embedding_width, cards)))
 
     @cached_property
-    def _hidden(self) -> tuple[tuple[Dense, BatchNorm | LayerNorm | None], ...]:
+    def _hidden(self) -> tuple[tuple[Dense, Norm | None], ...]:
         layers = []
         size = flat_size(self.inputs) + (self._embedding.units if self._embedding else 0)
         for i, width in enumerate(self.widths):
-            norm = None
-            if self.normalisation == "batch":
-                norm = BatchNorm(f"norm_{i}", width)
-            elif self.normalisation == "layer":
-                norm = LayerNorm(f"norm_{i}", width)
+            norm = norm_of(self.normalisation, f"norm_{i}", width)
             # Batch normalisation takes the mean out again: the gradient of a bias before it is
             # rounding noise, which adaptive rules blow up to full steps.
             bias = not isinstance(norm, BatchNorm)
@@ -107,11 +102,7 @@ class MLP:
         x = mixup(x, context)
         activate = ACTIVATIONS[self.activation]
         for i, (dense, norm) in enumerate(self._hidden):
-            h = dense.apply(params, x)
-            if isinstance(norm, BatchNorm):
-                h, state = norm.apply(params, state, h, context)
-            elif norm is not None:
-                h = norm.apply(params, h)
+            h, state = normalise(norm, params, state, dense.apply(params, x), context)
             h = dropout(activate(h), context, i)
             x = x + h if self.residual and x.shape == h.shape else h
         return self._output.apply(params, x), state

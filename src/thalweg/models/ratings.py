@@ -34,16 +34,15 @@ from thalweg.models.base import InputShape
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import (
     ACTIVATIONS,
-    BatchNorm,
     Context,
     Dense,
-    LayerNorm,
     Params,
     State,
     dropout,
     mixup,
     numeric_noise,
 )
+from thalweg.nn.normalisation import BatchNorm, LayerNorm
 from thalweg.space import Structure
 
 FACTOR_DEVIATION = 0.1

@@ -430,7 +430,8 @@ def build_recurrent(structure: Structure, inputs: InputShape, num_outputs: int) 
     """Return the recurrent network of a structure."""
     channels = _steps(inputs)[1]
     both = structure.get("bidirectional")
-    stack = RecurrentStack(structure.model, structure.model, channels, structure.widths, both)
+    kind, memory = structure.model, structure.get("memory_steps")
+    stack = RecurrentStack(kind, kind, channels, structure.widths, both, memory)
     head = _head(structure, inputs, num_outputs, stack.units)
     return RecurrentNetwork(inputs, head, stack, structure.get("last"))
 

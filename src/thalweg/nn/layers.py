@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from thalweg.nn import noise
@@ -140,85 +139,6 @@ class Embedding:
         return jnp.concatenate(columns, axis=-1)
 
 
-@dataclass(frozen=True)
-class LayerNorm:
-    """(x − mean) / sqrt(var + ε) · scale + bias over each row. Source: Ba et al., 2016."""
-
-    name: str
-    units: int
-    eps: float = 1e-5
-
-    def params(self) -> dict[str, Param]:
-        """Return scale and bias, [units] each."""
-        return {
-            f"{self.name}/scale": Param((self.units,), "scale"),
-            f"{self.name}/bias": Param((self.units,), "bias"),
-        }
-
-    def apply(self, params: Params, x: Array) -> Array:
-        """Normalise the last axis of ``x``."""
-        mean = x.mean(-1, keepdims=True)
-        var = jnp.square(x - mean).mean(-1, keepdims=True)
-        unit = (x - mean) * jax.lax.rsqrt(var + self.eps)
-        return unit * params[f"{self.name}/scale"] + params[f"{self.name}/bias"]
-
-
-@dataclass(frozen=True)
-class BatchNorm:
-    """(x − mean) / sqrt(var + ε) · scale + bias over the rows of a batch.
-
-    Rows count by their weight, so that rows held out by weight 0 leak nowhere. Evaluation uses
-    running averages (decay 0.9, the variance unbiased, as in torch). Source: Ioffe and Szegedy,
-    2015, algorithms 1 and 2.
-    """
-
-    name: str
-    units: int
-    eps: float = 1e-5
-    decay: float = 0.9
-
-    def params(self) -> dict[str, Param]:
-        """Return scale and bias, [units] each."""
-        return {
-            f"{self.name}/scale": Param((self.units,), "scale"),
-            f"{self.name}/bias": Param((self.units,), "bias"),
-        }
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return the running mean and variance before training, [units] each."""
-        return {
-            f"{self.name}/mean": np.zeros(self.units, np.float32),
-            f"{self.name}/var": np.ones(self.units, np.float32),
-        }
-
-    def apply(
-        self, params: Params, state: State, x: Array, context: Context
-    ) -> tuple[Array, State]:
-        """Normalise ``x`` [B, units]; return it and the running averages."""
-        running_mean, running_var = state[f"{self.name}/mean"], state[f"{self.name}/var"]
-        if context.train:
-            if context.weight is None:
-                count = jnp.float32(x.shape[0])
-                mean = x.mean(0)
-                var = jnp.square(x - mean).mean(0)
-            else:
-                share = context.weight[:, None]
-                total = jnp.maximum(share.sum(), 1e-12)
-                count = jnp.square(total) / jnp.maximum(jnp.square(share).sum(), 1e-12)
-                mean = (share * x).sum(0) / total
-                var = (share * jnp.square(x - mean)).sum(0) / total
-            unbiased = var * (count / jnp.maximum(count - 1.0, 1.0))
-            state = {
-                **state,
-                f"{self.name}/mean": self.decay * running_mean + (1 - self.decay) * mean,
-                f"{self.name}/var": self.decay * running_var + (1 - self.decay) * unbiased,
-            }
-        else:
-            mean, var = running_mean, running_var
-        unit = (x - mean) * jax.lax.rsqrt(var + self.eps)
-        return unit * params[f"{self.name}/scale"] + params[f"{self.name}/bias"], state
-
-
 def dropout(x: Array, context: Context, salt: int) -> Array:
     """Drop entries with the member's rate and scale the rest up.
 
@@ -230,6 +150,19 @@ def dropout(x: Array, context: Context, salt: int) -> Array:
         return x
     keep = noise.uniform(noise.fold(context.key, salt), x.shape) >= context.dropout
     return jnp.where(keep, x / (1.0 - context.dropout), 0.0)
+
+
+def spatial_dropout(x: Array, context: Context, salt: int) -> Array:
+    """Drop whole channels of x [B, ..., C] with the member's rate and scale the rest up.
+
+    Neighbouring pixels say nearly the same, so that dropping single ones takes little away. Source:
+    Tompson et al., "Efficient Object Localization Using Convolutional Networks", 2015, section 3.2.
+    """
+    if not context.train or context.dropout is None or context.key is None:
+        return x
+    shape = (x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
+    keep = noise.uniform(noise.fold(context.key, salt), shape) >= context.dropout
+    return x * jnp.where(keep, 1.0 / (1.0 - context.dropout), 0.0).astype(x.dtype)
 
 
 def numeric_noise(x: Array, context: Context) -> Array:

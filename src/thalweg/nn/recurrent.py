@@ -14,12 +14,13 @@ the product).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from thalweg.nn.initialisers import Param
@@ -178,6 +179,10 @@ class Recurrent:
         inputs: channels of a step.
         units: length of the hidden state.
         reverse: whether time runs backwards.
+        memory: longest time in steps that gates keep what they have before training: the units'
+            times are spread from 1 step to so many. 0: LSTM's forget gates start with a bias of 1,
+            GRU's update gates with none. Source: Tallec and Ollivier, "Can recurrent neural
+            networks warp time?", 2018, sec. 3.
     """
 
     name: str
@@ -185,6 +190,7 @@ class Recurrent:
     inputs: int
     units: int
     reverse: bool = False
+    memory: int = 0
 
     def params(self) -> dict[str, Param]:
         """Return kernel [inputs, G·units], recurrent [units, G·units] and two biases [G·units]."""
@@ -209,8 +215,7 @@ class Recurrent:
         """
         num_rows, num_steps, _ = x.shape
         kernel, bias = params[f"{self.name}/kernel"], params[f"{self.name}/bias"]
-        if self.kind == "lstm":
-            bias = bias + FORGET_BIAS * (jnp.arange(4 * self.units) // self.units == 1)
+        bias = bias + self._start
         steps = jnp.swapaxes(x, 0, 1)
         flat = steps.reshape(num_steps * num_rows, self.inputs) @ kernel + bias
         gates = flat.reshape(num_steps, num_rows, -1)
@@ -223,6 +228,21 @@ class Recurrent:
         recurrent_bias = params.get(f"{self.name}/recurrent_bias", jnp.zeros_like(bias))
         states = recur(self.kind, gates, params[f"{self.name}/recurrent"], recurrent_bias, keep)
         return jnp.swapaxes(states[::-1] if self.reverse else states, 0, 1)
+
+    @property
+    def _start(self) -> np.ndarray:
+        """What is added to the gates' biases, [G·units]."""
+        start = np.zeros((GATES[self.kind], self.units), np.float32)
+        if self.kind == "rnn":
+            return start.reshape(-1)
+        if self.memory > 1:
+            times = np.log(np.linspace(1.0, self.memory - 1.0, self.units) + 1e-3)
+            start[1] = times
+            if self.kind == "lstm":
+                start[0] = -times
+        elif self.kind == "lstm":
+            start[1] = FORGET_BIAS
+        return start.reshape(-1)
 
     def flops(self, num_steps: int) -> float:
         """Return the multiplications and additions of one row."""
@@ -239,6 +259,7 @@ class RecurrentStack:
         inputs: channels of a step.
         widths: units of each layer.
         bidirectional: whether each layer also reads backwards; its output is then twice as wide.
+        memory: of the cells; see ``Recurrent``.
     """
 
     name: str
@@ -246,6 +267,7 @@ class RecurrentStack:
     inputs: int
     widths: tuple[int, ...]
     bidirectional: bool = False
+    memory: int = 0
 
     @property
     def units(self) -> int:
@@ -257,9 +279,9 @@ class RecurrentStack:
         """The layers, each with its one or two directions."""
         made, size = [], self.inputs
         for i, width in enumerate(self.widths):
-            both = [Recurrent(f"{self.name}_{i}", self.kind, size, width)]
+            both = [Recurrent(f"{self.name}_{i}", self.kind, size, width, memory=self.memory)]
             if self.bidirectional:
-                both.append(Recurrent(f"{self.name}_{i}_back", self.kind, size, width, True))
+                both.append(replace(both[0], name=f"{self.name}_{i}_back", reverse=True))
             made.append(both)
             size = width * len(both)
         return made

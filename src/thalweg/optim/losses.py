@@ -6,7 +6,8 @@ logits. Targets are
 * regression: float [B, T] (or [B] where T = 1), scaled as in training, except for losses whose
   ``target_space`` is ``"raw"``: Poisson wants counts or rates in the user's units, 0 or more;
 * binary: whole numbers [B] (0 or 1), or floats [B], the probability of class 1;
-* multiclass: whole numbers [B] (class indices), or floats [B, C], full distributions.
+* multiclass: whole numbers [B] (class indices), or floats [B, C], full distributions;
+* tasks on images: see ``dense_losses.py``.
 
 Every classification loss takes full distributions, so that label smoothing (a hyperparameter of
 all of them) and mixup (done by the caller on :func:`as_distribution`) need no loss of their own:
@@ -28,6 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from thalweg.errors import OptionError, unknown_option
+from thalweg.nn import boxes
+from thalweg.optim import dense_losses as dense
 
 __all__ = [
     "LOSSES",
@@ -256,6 +259,36 @@ LOSSES: dict[str, dict[str, Loss]] = {
         ),
         "mse": Loss(_softmax_mse, _SMOOTHING, source=_BRIER),
     },
+    "segmentation": {
+        "cross_entropy": Loss(dense.pixel_cross_entropy, _SMOOTHING),
+        "focal": Loss(dense.pixel_focal, _FOCAL, source=_LIN),
+        "dice": Loss(dense.pixel_dice, source='Milletari et al., "V-Net", 2016'),
+        "ce_dice": Loss(dense.pixel_ce_dice, _SMOOTHING, source='Isensee et al., "nnU-Net", 2021'),
+    },
+    "embedding": {
+        "contrastive": Loss(
+            dense.contrastive,
+            {"temperature": 0.1},
+            source='Khosla et al., "Supervised contrastive learning", 2020, eq. 2',
+        ),
+        "triplet": Loss(
+            dense.triplet,
+            {"margin": 0.3},
+            source='Hermans et al., "In defense of the triplet loss", 2017, eq. 5',
+        ),
+        "triplet_semi_hard": Loss(
+            dense.triplet_semi_hard,
+            {"margin": 0.3},
+            source='Schroff et al., "FaceNet", 2015, eq. 4',
+        ),
+    },
+    "detection": {
+        "giou": Loss(
+            dense.detection_giou,
+            source='Zhou et al., "Objects as points", 2019; Rezatofighi et al., "GIoU", 2019',
+        ),
+        "l1": Loss(dense.detection_l1, source='Zhou et al., "Objects as points", 2019'),
+    },
 }
 """The losses of each kind of task by name; names as in ``thalweg.task.LOSSES``.
 
@@ -339,7 +372,7 @@ def mixed_loss(
         loss = known[names[0]]
         return loss(outputs, _target_of(loss, outputs, target, units), hp)
     outputs, target = jnp.asarray(outputs), jnp.asarray(target)
-    total = jnp.zeros(outputs.shape[:-1], outputs.dtype)
+    total = jnp.zeros((), outputs.dtype)
     for name in names:
         loss = known[name]
         weight = jnp.asarray(weights.get(name, 0.0), outputs.dtype)
@@ -388,8 +421,10 @@ def predict_outputs(kind: str, outputs: Any, loss: str | None = None) -> Any:
     Returns:
         Regression: the outputs [..., T] (scaled as in training); with Poisson ``eᶻ``, the rate in
         the user's units. Binary: ``σ(z)`` [...], the probability of class 1. Multiclass:
-        ``softmax(z)`` [..., C]. With hinge and focal loss these are scores between 0 and 1 that
-        rank and choose as the logits do, but they are not calibrated.
+        ``softmax(z)`` [..., C]; segmentation likewise. Detection: probabilities and distances in
+        pixels, see ``thalweg.nn.boxes``. Embedding: the outputs. With hinge and focal loss
+        probabilities are scores between 0 and 1 that rank and choose as the logits do, but they are
+        not calibrated.
 
     Raises:
         OptionError: the kind or the loss is unknown.
@@ -399,6 +434,10 @@ def predict_outputs(kind: str, outputs: Any, loss: str | None = None) -> Any:
     xp = outputs.__array_namespace__()
     if kind == "regression":
         return xp.exp(xp.minimum(outputs, 80.0)) if loss == "poisson" else outputs
+    if kind == "embedding":
+        return outputs
+    if kind == "detection":
+        return boxes.activate(outputs)
     if kind == "binary":
         return xp.exp(-xp.logaddexp(-outputs[..., 0], xp.zeros_like(outputs[..., 0])))
     grown = xp.exp(outputs - xp.max(outputs, axis=-1, keepdims=True))

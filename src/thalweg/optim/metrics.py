@@ -32,6 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from thalweg.errors import DataError, unknown_option
+from thalweg.optim import dense_metrics as dense
+from thalweg.optim.curves import Curve, areas, share
 from thalweg.optim.losses import LOSSES, Units
 from thalweg.task import METRICS as NAMES
 from thalweg.task import Task
@@ -48,11 +50,6 @@ def _mean(values: Array, weight: Array) -> Array:
     """Return the weighted mean over rows (axis 0)."""
     weight = weight.reshape(weight.shape + (1,) * (values.ndim - 1))
     return jnp.sum(values * weight, axis=0) / jnp.sum(weight)
-
-
-def _share(part: Array, whole: Array) -> Array:
-    """Return ``part/whole``, 0 where the whole is 0."""
-    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
 
 
 def _mean_where(values: Array, where: Array) -> Array:
@@ -148,31 +145,31 @@ def _accuracy(outputs: Array, target: Array, weight: Array, units: Units) -> Arr
 def _balanced_accuracy(outputs: Array, target: Array, weight: Array, units: Units) -> Array:
     """Return the mean recall of the classes among the targets."""
     hits, actual, _ = _counts(outputs, target, weight)
-    return _mean_where(_share(hits, actual), actual > 0)
+    return _mean_where(share(hits, actual), actual > 0)
 
 
 def _f1_macro(outputs: Array, target: Array, weight: Array, units: Units) -> Array:
     """``mean_c 2·tp/(2·tp + fp + fn)``."""
     hits, actual, chosen = _counts(outputs, target, weight)
-    return _mean_where(_share(2 * hits, actual + chosen), actual + chosen > 0)
+    return _mean_where(share(2 * hits, actual + chosen), actual + chosen > 0)
 
 
 def _precision(outputs: Array, target: Array, weight: Array, units: Units) -> Array:
     """``tp/(tp + fp)``."""
     hits, _, chosen = _counts(outputs, target, weight)
-    return _share(hits[1], chosen[1])
+    return share(hits[1], chosen[1])
 
 
 def _recall(outputs: Array, target: Array, weight: Array, units: Units) -> Array:
     """``tp/(tp + fn)``."""
     hits, actual, _ = _counts(outputs, target, weight)
-    return _share(hits[1], actual[1])
+    return share(hits[1], actual[1])
 
 
 def _f1(outputs: Array, target: Array, weight: Array, units: Units) -> Array:
     """``2·tp/(2·tp + fp + fn)``."""
     hits, actual, chosen = _counts(outputs, target, weight)
-    return _share(2 * hits[1], actual[1] + chosen[1])
+    return share(2 * hits[1], actual[1] + chosen[1])
 
 
 def _matthews(outputs: Array, target: Array, weight: Array, units: Units) -> Array:
@@ -203,7 +200,7 @@ def _top_5_accuracy(outputs: Array, target: Array, weight: Array, units: Units) 
 def _binary_roc_auc(outputs: Array, target: Array, weight: Array, units: Units) -> Array:
     """``P(score of a positive > of a negative) + ½·P(equal)``."""
     positive = _labels(outputs, target) * weight
-    return _areas(_Curve(outputs.T, positive[None], (weight - positive)[None]))[0]
+    return areas(Curve(outputs.T, positive[None], (weight - positive)[None]))[0]
 
 
 def _multiclass_roc_auc(outputs: Array, target: Array, weight: Array, units: Units) -> Array:
@@ -211,51 +208,18 @@ def _multiclass_roc_auc(outputs: Array, target: Array, weight: Array, units: Uni
     # The logarithm ranks as the probability does and does not underflow.
     scores = jax.nn.log_softmax(outputs).T
     positive = (_labels(outputs, target) == jnp.arange(len(scores))[:, None]) * weight
-    areas = _areas(_Curve(scores, positive, weight - positive))
-    return _mean_where(areas, ~jnp.isnan(areas))
+    each = areas(Curve(scores, positive, weight - positive))
+    return _mean_where(each, ~jnp.isnan(each))
 
 
 def _average_precision(outputs: Array, target: Array, weight: Array, units: Units) -> Array:
     """``Σ_k (recall_k − recall_{k−1})·precision_k`` over the distinct thresholds."""
     positive = _labels(outputs, target) * weight
-    curve = _Curve(outputs.T, positive[None], (weight - positive)[None])
-    precision = _share(curve.positive, curve.positive + curve.negative)
+    curve = Curve(outputs.T, positive[None], (weight - positive)[None])
+    precision = share(curve.positive, curve.positive + curve.negative)
     gained = jnp.where(curve.last, curve.positive - curve.positive_before, 0)
     total = curve.positive[:, -1]
     return jnp.where(total > 0, jnp.sum(gained * precision, -1) / total, jnp.nan)[0]
-
-
-class _Curve:
-    """Weights above each threshold, scores [C, N] in descending order; ties share a threshold.
-
-    ``positive`` and ``negative`` [C, N] are the weights down to and with a row, those with
-    ``_before`` the ones above its group of ties; ``last`` marks where a group ends.
-    """
-
-    def __init__(self, scores: Array, positive: Array, negative: Array) -> None:
-        keys, positive, negative = jax.lax.sort(
-            (-scores, positive, negative), dimension=-1, num_keys=1
-        )
-        changes = keys[:, 1:] != keys[:, :-1]
-        edge = jnp.ones((len(keys), 1), bool)
-        self.last = jnp.concatenate([changes, edge], axis=-1)
-        first = jnp.concatenate([edge, changes], axis=-1)
-        # One scan for both columns: scans are long programs.
-        both = jnp.cumsum(jnp.stack([positive, negative]), axis=-1)
-        before = jnp.concatenate([jnp.zeros_like(both[..., :1]), both[..., :-1]], axis=-1)
-        # Sums never fall, so that the largest at the beginning of a group is the latest.
-        before = jax.lax.cummax(jnp.where(first, before, 0), axis=2)
-        self.positive, self.negative = both[0], both[1]
-        self.positive_before, self.negative_before = before[0], before[1]
-
-
-def _areas(curve: _Curve) -> Array:
-    """Return the area under each ROC curve [C] by trapezoids, NaN where a class is missing."""
-    positives, negatives = curve.positive[:, -1:], curve.negative[:, -1:]
-    width = _share(curve.negative - curve.negative_before, negatives)
-    height = _share(curve.positive + curve.positive_before, 2 * positives)
-    area = jnp.sum(jnp.where(curve.last, width * height, 0), axis=-1)
-    return jnp.where((positives > 0) & (negatives > 0), area[:, None], jnp.nan)[:, 0]
 
 
 def _predicted(outputs: Array) -> Array:
@@ -300,8 +264,9 @@ def _robust(kind: str, metric: Metric) -> Metric:
             target = target.reshape(outputs.shape)
         kept = weight > 0
         rows = kept.reshape((-1,) + (1,) * (target.ndim - 1))
-        failed = jnp.any(~jnp.isfinite(outputs) & kept[:, None]) | ~jnp.any(kept)
-        outputs = jnp.where(kept[:, None] & jnp.isfinite(outputs), outputs, 0)
+        whole = kept.reshape((-1,) + (1,) * (outputs.ndim - 1))
+        failed = jnp.any(~jnp.isfinite(outputs) & whole) | ~jnp.any(kept)
+        outputs = jnp.where(whole & jnp.isfinite(outputs), outputs, 0)
         target = jnp.where(rows, target, jnp.zeros((), target.dtype))
         value = metric(outputs, target, weight, (0.0, 1.0) if units is None else units)
         return jnp.where(failed, jnp.nan, value)
@@ -341,6 +306,9 @@ _FUNCTIONS: dict[str, dict[str, Metric]] = {
         "roc_auc": _multiclass_roc_auc,
         "log_loss": _log_loss("multiclass"),
     },
+    "segmentation": {"mean_iou": dense.mean_iou, "pixel_accuracy": dense.pixel_accuracy},
+    "embedding": {"roc_auc": dense.verification_roc_auc, "recall_at_1": dense.recall_at_1},
+    "detection": {"map_50": dense.map_50},
 }
 
 METRICS: dict[str, dict[str, Metric]] = {
@@ -398,9 +366,12 @@ def score(
     Args:
         task: what was predicted.
         predictions: regression: values [N] or [N, T] in the user's units; binary: the probability
-            of class 1, [N], [N, 1], or of both classes, [N, 2]; multiclass: probabilities [N, C].
+            of class 1, [N], [N, 1], or of both classes, [N, 2]; multiclass: probabilities [N, C];
+            segmentation: classes [N, H, W]; embedding: vectors of length 1 [N, E]; detection:
+            x0, y0, x1, y1, class and score [N, K, 6].
         target: values in the user's units [N] or [N, T]; class indices [N]; or distributions
-            (binary: float [N], the probability of class 1; multiclass: float [N, C]).
+            (binary: float [N], the probability of class 1; multiclass: float [N, C]); masks
+            [N, H, W]; boxes with classes [N, M, 5].
         names: metrics; all of the task's kind where it is None.
         weight: [N], 0 or more; ``None`` weighs all rows alike.
         scale: deviation of each regression target over the training rows [T], which standardised
@@ -437,7 +408,9 @@ def score(
             return dict.fromkeys(names, float("nan"))
     if not np.isfinite(predictions).all():
         return dict.fromkeys(names, float("nan"))
-    scorers = dict(_scorers(task, predictions.astype(np.float64), target, weight, threshold))
+    if task.kind not in dense.SCORERS:
+        predictions = predictions.astype(np.float64)
+    scorers = dict(_scorers(task, predictions, target, weight, threshold))
     if task.kind == "regression" and scale is not None:
         scorers |= _standardised_scorers(predictions, target, weight, scale)
     return {name: float(scorers[name]()) for name in names if name in scorers}
@@ -454,6 +427,10 @@ def _scorers(
         return _regression_scorers(predictions, target, weight)
     if task.kind == "binary":
         return _binary_scorers(predictions, target, weight, threshold)
+    if task.kind in dense.SCORERS:
+        if weight is not None:
+            raise DataError(f"a {task.kind} task is scored without weights: leave them out")
+        return dense.SCORERS[task.kind](predictions, target, len(task.classes))
     return _multiclass_scorers(predictions, target, weight)
 
 

@@ -611,7 +611,10 @@ def _residuals(view: View, data: Mapping[str, Any], split: str) -> Figure | None
     shown = [pairs[index] for index in thin(pairs, 2000)]
     ends = spread([value for pair in shown for value in pair])
     task = view.summary.get("task")
-    target = plain(task.get("target") or "target") if isinstance(task, Mapping) else "target"
+    target = task.get("target") if isinstance(task, Mapping) else None
+    if isinstance(target, (list, tuple)):
+        target = target[0] if target else None
+    target = plain(target or "target")
     plot = Plot(
         420, 360, ends, ends, f"Predicted over true {target} for {len(shown)} rows",
         f"true {target}", "predicted",
@@ -634,6 +637,100 @@ def _residuals(view: View, data: Mapping[str, Any], split: str) -> Figure | None
         "a funnel on the right says what the network has not learned.",
         _panels([plot.svg(), below.svg()], wide=True),
     )
+
+
+def forecasts(view: View) -> Figure | None:
+    """Forecasts over truth for some windows, with what came before and the naive forecast.
+
+    Read from ``summary["forecasts"]``: ``windows`` (each ``title, context, truth, forecast,
+    naive``), ``rolling``, ``step``, ``naive``, ``horizon``, ``split``.
+    """
+    data = view.summary.get("forecasts")
+    windows = data.get("windows") if isinstance(data, Mapping) else None
+    if not isinstance(data, Mapping) or not isinstance(windows, (list, tuple)):
+        return None
+    rolling, step = bool(data.get("rolling")), str(data.get("step") or "step")
+    naive = plain(data.get("naive") or "naive forecast")
+    windows = [window for window in windows if isinstance(window, Mapping)]
+    size = (1040, 280) if len(windows) == 1 else (520, 240)
+    panels = [
+        _forecast_panel(window, f"Window {i}", rolling, step, naive, size)
+        for i, window in enumerate(windows, 1)
+    ]
+    panels = [panel for panel in panels if panel]
+    if not panels:
+        return None
+    split = str(data.get("split") or "test")
+    if rolling:
+        horizon = number(data.get("horizon"))
+        ahead = " (the first step of each forecast)" if horizon > 1 else ""
+        how = f"The last {split} windows one after the other, each forecast one step ahead{ahead}"
+    else:
+        how = (
+            f"{len(panels)} windows from the first to the last of the {split} part: the past that "
+            "the network saw, left of the dashed line, then truth and forecast"
+        )
+    names = (("context", "past"), ("truth", "truth"), ("first", "forecast"), ("naive", naive))
+    key = "".join(
+        f'<span><i class="{style}"></i>{escape(name)}</span>'
+        for style, name in names
+        if not (rolling and style == "context")
+    )
+    return Figure(
+        "Forecasts over truth",
+        f"{how}. The dashed orange line is the naive forecast ({naive}), which a "
+        "network has to beat.",
+        f'<p class="key">{key}</p><div class="panels pair">{"".join(panels)}</div>',
+    )
+
+
+def _forecast_panel(
+    window: Mapping[str, Any],
+    name: str,
+    rolling: bool,
+    step: str,
+    naive: str,
+    size: tuple[int, int],
+) -> str:
+    lines = {
+        key: [number(value) for value in window.get(key) or []]
+        for key in ("context", "truth", "naive", "forecast")
+    }
+    past, ahead = lines["context"], max(len(lines["truth"]), len(lines["forecast"]))
+    values = [value for line in lines.values() for value in line if math.isfinite(value)]
+    if ahead < 1 or not values:
+        return ""
+    title = str(window.get("title") or "")
+    first = 1 if rolling or not past else 1 - len(past)
+    error = [
+        abs(t - f)
+        for t, f in zip(lines["truth"], lines["forecast"], strict=False)
+        if math.isfinite(t) and math.isfinite(f)
+    ]
+    said = f"; mean error {short(math.fsum(error) / len(error), 3)}" if error else ""
+    plot = Plot(
+        *size, (first, max(ahead, first + 1)), spread(values),
+        f"{name}: forecast, truth and {naive} over {ahead} steps {title}{said}",
+        "windows" if rolling else "steps" if step in ("row", "step") else f"steps ({step})", top=26,
+    )  # fmt: skip
+    plot.axes(6, 5)
+    plot.text(plot.left, 14, title, "panel")
+    if past:
+        at = plot.x_scale(0)
+        plot.raw(f'<path class="mark" d="M{at:.1f} {plot.top}V{plot.height - plot.bottom}"/>')
+        plot.line([x - len(past) + 1 for x in range(len(past))], past, "curve context", "past")
+    # Lines ahead begin at the last known value.
+    start = past[-1:] if not rolling else []
+    for key, style in (
+        ("naive", "curve naive"),
+        ("truth", "curve truth"),
+        ("forecast", "curve first"),
+    ):
+        joined = [*start, *lines[key]]
+        xs = [float(x + 1 - len(start)) for x in range(len(joined))]
+        name = naive if key == "naive" else key
+        plot.line(xs, joined, style, name)
+    return plot.svg()
 
 
 def interval_glyph(answer: Answer) -> str:
@@ -679,6 +776,7 @@ FIGURES: dict[str, Callable[[View], Figure | None]] = {
     "baselines": baselines,
     "losses": winner_losses,
     "gap": train_against_validation,
+    "forecasts": forecasts,
     "predictions": predictions,
     "parallel": parallel_coordinates,
     "isolation": isolation_plots,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,18 @@ from thalweg.evidence.view import View, number, plain, short
 from thalweg.files import write_atomically
 from thalweg.report.figures import FIGURES, interval_glyph
 from thalweg.report.page import SCRIPT, STYLE
+from thalweg.report.pictures import png_size
 from thalweg.report.svg import escape
 from thalweg.report.terminal import as_answer, config_text, duration, telling_names
 
 SHOWN_ROWS = 20
 MAX_ROWS = 1_000
-_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+PREDICTED = ("forecasts", "predictions")
+"""Figures that stand in the section on predictions."""
+
+_SECURITY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+)
 
 
 def write_report(
@@ -27,6 +34,7 @@ def write_report(
     records: Sequence[Mapping[str, Any]],
     summary: Mapping[str, Any],
     answers: Sequence[Answer | Mapping[str, Any]],
+    pictures: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write the report of a run.
 
@@ -38,13 +46,16 @@ def write_report(
         summary: the run's summary. Optional beyond the usual keys: ``space`` (name -> ``{"low",
             "high", "log", "choices"}``) and ``predictions`` (``{"confusion": [[int]], "classes":
             [...]}`` or ``{"true": [...], "predicted": [...]}``, with ``"split"``, default
-            ``"test"``).
+            ``"test"``), ``pictures`` (``[{"name", "title", "caption", "alt"}]``) and
+            ``forecasts`` (see ``figures.forecasts``).
         answers: the run's Answers, or their dicts.
+        pictures: PNG files by their names in ``summary["pictures"]``; what is missing is not
+            shown.
 
     Returns:
         The path written.
     """
-    return write_text(path, render_report(records, summary, answers))
+    return write_text(path, render_report(records, summary, answers, pictures))
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
@@ -64,13 +75,14 @@ def render_report(
     records: Sequence[Mapping[str, Any]],
     summary: Mapping[str, Any],
     answers: Sequence[Answer | Mapping[str, Any]],
+    pictures: Mapping[str, bytes] | None = None,
 ) -> str:
     """The report as text; arguments as of ``write_report``."""
     view = View([dict(record) for record in records], dict(summary))
     name = str(summary.get("name") or "run")
     figures = {key: draw(view) for key, draw in FIGURES.items()}
     shown = {key: figure for key, figure in figures.items() if figure is not None}
-    predicted = shown.pop("predictions", None)
+    predicted = [shown.pop(key) for key in PREDICTED if key in shown]
     sections = [
         ("answers", "Answers", _answers(list(map(as_answer, answers)))),
         ("leaderboard", "Leaderboard", _leaderboard(view)),
@@ -84,8 +96,9 @@ def render_report(
         (
             "predictions",
             "Predictions",
-            _figure(predicted.title, predicted.caption, predicted.body) if predicted else "",
+            "".join(_figure(figure.title, figure.caption, figure.body) for figure in predicted),
         ),
+        ("pictures", "Pictures", _pictures(view, pictures or {})),
         ("cost", "What was tried, and what it cost", _cost(view)),
         ("reproduce", "How to reproduce it", _reproduce(view)),
     ]
@@ -113,6 +126,28 @@ def _figure(title: str, caption: str, body: str) -> str:
     return (
         f"<figure><h3>{escape(title)}</h3><figcaption>{escape(caption)}</figcaption>{body}</figure>"
     )
+
+
+def _pictures(view: View, pictures: Mapping[str, bytes]) -> str:
+    entries = view.summary.get("pictures")
+    if not isinstance(entries, (list, tuple)):
+        return ""
+    parts = []
+    for entry in entries:
+        name = str(entry.get("name")) if isinstance(entry, Mapping) else ""
+        try:
+            width, height = png_size(pictures.get(name, b""))
+        except ValueError:
+            continue
+        data = base64.b64encode(pictures[name]).decode("ascii")
+        alt = escape(entry.get("alt") or entry.get("caption") or entry.get("title") or name)
+        image = (
+            f'<div class="scroll"><img class="picture" src="data:image/png;base64,{data}" '
+            f'alt="{alt}" width="{width}" height="{height}" loading="lazy"></div>'
+        )
+        title, caption = str(entry.get("title") or name), str(entry.get("caption") or "")
+        parts.append(_figure(title, caption, image))
+    return "".join(parts)
 
 
 def _header(view: View, name: str) -> str:

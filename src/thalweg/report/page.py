@@ -55,6 +55,7 @@ figcaption{color:var(--soft);font-size:14px;max-width:78ch;margin-bottom:12px}
 svg{display:block;width:100%;height:auto;overflow:visible}
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(270px,1fr));gap:20px 24px}
 .panels.wide{grid-template-columns:repeat(auto-fill,minmax(340px,1fr))}
+.panels.pair{grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr))}
 .grid{stroke:var(--grid);fill:none}.axis{stroke:var(--line);fill:none}
 .tick{font-size:11.5px;fill:var(--soft)}.tick.strong{fill:var(--ink);font-weight:650}
 .label{font-size:12px;fill:var(--soft)}.panel{font-size:13px;font-weight:650;fill:var(--ink)}
@@ -64,6 +65,13 @@ svg{display:block;width:100%;height:auto;overflow:visible}
 .curve.faint{stroke:var(--faint);stroke-width:.7;opacity:.42}
 .curve.good{stroke:var(--accent-soft);opacity:.85}.curve.good:hover{stroke-width:3;opacity:1}
 .curve.first{stroke:var(--accent);stroke-width:2.4}.curve.second{stroke:var(--second);stroke-width:2}
+.curve.context{stroke:var(--soft);opacity:.8}.curve.truth{stroke:var(--ink);stroke-width:1.6}
+.curve.naive{stroke:var(--second);stroke-dasharray:3 3}
+.key{display:flex;flex-wrap:wrap;gap:2px 22px;margin:0 0 8px;font-size:13px;color:var(--soft)}
+.key i{display:inline-block;width:22px;border-top:2.4px solid var(--accent);margin-right:7px;
+vertical-align:middle}.key .context{border-color:var(--soft);border-width:1.5px}
+.key .truth{border-color:var(--ink);border-width:1.8px}
+.key .naive{border-color:var(--second);border-top-style:dashed;border-width:1.5px}
 .dots{fill:none;stroke-linecap:round;stroke-width:4.4;stroke:var(--accent-soft);opacity:var(--dots)}
 .point{fill:var(--accent-soft);fill-opacity:.7}.point:hover{fill-opacity:1;stroke:var(--ink)}
 .point.first{fill:var(--accent);fill-opacity:1}.point.soft{fill-opacity:.55}
@@ -80,6 +88,8 @@ stroke-dasharray:4 3;fill:none}
 background:var(--card);color:var(--ink);width:min(320px,100%)}
 .tools button{font:inherit;padding:5px 12px;border:1px solid var(--line);border-radius:6px;
 background:var(--card);color:var(--accent);cursor:pointer}
+img.picture{display:block;max-width:max(100%,620px);height:auto;background:#fff;
+border:1px solid var(--line);border-radius:6px}
 .scroll{overflow-x:auto}figure .scroll>svg{min-width:400px}
 table{border-collapse:collapse;font-size:13.5px;width:100%}
 th,td{text-align:left;padding:5px 14px 5px 0;border-bottom:1px solid var(--grid);

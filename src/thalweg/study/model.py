@@ -18,6 +18,7 @@ import numpy as np
 from thalweg.errors import RunError
 from thalweg.files import write_atomically
 from thalweg.space import Config, Structure
+from thalweg.task import VISION_KINDS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from thalweg.data import Encoder, Part
 
 FORMAT = 1
+IMAGES_AT_ONCE = 256
+"""Images whose masks or boxes are predicted at a time."""
 
 
 @dataclass
@@ -65,12 +68,17 @@ class Model:
 
         Returns:
             Regression: values in the user's units, [N, T]. Classification: probabilities, [N, C]
-            (two columns for a binary task).
+            (two columns for a binary task). Segmentation: the class of each pixel, uint8
+            [N, H, W]. Embedding: vectors of length 1, those of the members side by side, so that
+            similarities are averaged, [N, E]. Detection: x0, y0, x1, y1, class and score in the
+            network's pixels, the best first, [N, K, 6].
         """
         from thalweg.models import InputShape, build
         from thalweg.optim.losses import predict_outputs
         from thalweg.training.cohort import network_outputs
 
+        if self.task.kind in VISION_KINDS:
+            return self._vision_outputs(fields)
         network = build(self.structure, InputShape.from_dict(self.inputs), self.task.num_outputs)
         loss = self.config.get_or_default("loss") or self.task.loss
         total = 0.0
@@ -85,6 +93,26 @@ class Model:
             return np.stack([1.0 - mean, mean], axis=-1)
         return mean
 
+    def _vision_outputs(self, fields: Mapping[str, np.ndarray]) -> np.ndarray:
+        from thalweg.models import InputShape, build
+        from thalweg.optim.dense_metrics import finished
+        from thalweg.optim.losses import predict_outputs
+        from thalweg.training.cohort import network_outputs
+
+        network = build(self.structure, InputShape.from_dict(self.inputs), self.task.num_outputs)
+        done = []
+        # Some images at a time: what is kept of them is much less than what is put out.
+        for start in range(0, max(len(fields["image"]), 1), IMAGES_AT_ONCE):
+            some = {name: values[start : start + IMAGES_AT_ONCE] for name, values in fields.items()}
+            values = [
+                predict_outputs(
+                    self.task.kind, np.asarray(network_outputs(network, params, state, some))
+                )
+                for params, state in self.members
+            ]
+            done.append(finished(self.task.kind, values, some["image"].shape[1:3]))
+        return np.concatenate(done)
+
     def predict_proba(self, rows: Any) -> np.ndarray:
         """Return the probability of each class, [N, C], in the order of ``task.classes``.
 
@@ -93,8 +121,8 @@ class Model:
         """
         from thalweg.errors import DataError
 
-        if self.task.kind == "regression":
-            raise DataError("a regression model has no class probabilities: use predict")
+        if self.task.kind == "regression" or self.task.kind in VISION_KINDS:
+            raise DataError(f"a {self.task.kind} model has no class probabilities: use predict")
         return self.outputs(self.encoder.encode(rows).fields)
 
     def predict(self, rows: Any, threshold: float | None = None) -> np.ndarray:
@@ -106,7 +134,9 @@ class Model:
                 predicted; the model's own by default.
 
         Returns:
-            Class labels [N], or values in the user's units [N] ([N, T] for several targets).
+            Class labels [N], or values in the user's units [N] ([N, T] for several targets); for
+            tasks on images masks in their own values [N, H, W], vectors [N, E] or detections
+            [N, K, 6] as ``outputs`` returns them.
         """
         cut = self.threshold if threshold is None else threshold
         return self.encoder.decide(self.outputs(self.encoder.encode(rows).fields), cut)

@@ -10,6 +10,7 @@ from typing import Any
 from thalweg.models import InputShape
 from thalweg.space import Choice, Config, Float, Space, Switch
 from thalweg.study import spaces
+from thalweg.study.vision_recipes import VISION_FAMILIES, vision_epochs, vision_space
 from thalweg.task import Task
 
 
@@ -142,6 +143,7 @@ FAMILIES_FOR: dict[str, tuple[str, ...]] = {
     "series": ("dlinear", *SEQUENTIAL),
     "sequences": SEQUENTIAL,
     "ratings": ("bias", "mf", "neumf", "two_tower", "linear", "mlp"),
+    **VISION_FAMILIES,
 }
 """Families that can read each kind of data."""
 
@@ -152,15 +154,16 @@ def series_recipe(asked: Question) -> Recipe:
     """Linear forecasters first, then perceptrons and recurrence."""
     forecast = asked.inputs.num_targets > 0
     usual = ("dlinear", "mlp", "gru", "cnn1d") if forecast else ("cnn1d", "gru", "lstm", "mlp")
-    most = max(2, asked.max_structures // 2)
-    families = asked.families or usual[:most]
+    most = asked.max_structures
+    families = asked.families or usual[: max(2, most // 2)]
     domains: dict[str, Any] = {"model": Choice(families)}
     deep = tuple(name for name in families if name not in ("dlinear", "linear"))
     if deep:
-        domains["depth"] = Switch("model", dict.fromkeys(deep, Choice([1, 2])))
+        depths = [1, 2] if most >= 8 else [1]
+        domains["depth"] = Switch("model", dict.fromkeys(deep, Choice(depths)))
         domains["width"] = Switch("model", dict.fromkeys(deep, Choice([64])))
     if forecast:
-        domains["instance_norm"] = Choice(["last", "none"])
+        domains["instance_norm"] = Choice(["last", "none"] if most >= 12 else ["last"])
     domains |= {
         "batch_size": 32 if asked.num_rows <= 24_000 else 128,
         "optimizer": Choice(["adamw", "nadamw", "adam", "radam"]),
@@ -177,7 +180,21 @@ def series_recipe(asked: Question) -> Recipe:
     if not forecast and asked.task.kind != "regression":
         domains["label_smoothing"] = Choice([0.0, 0.05])
     epochs = min(100.0, max(10.0, round(200_000 / asked.num_rows)))
-    return Recipe(Space(domains), (), epochs, shortest_rung=0.5)
+    first: tuple[Config, ...] = ()
+    if "dlinear" in families and forecast:
+        first = tuple(
+            Config(
+                model="dlinear",
+                instance_norm="last",
+                batch_size=domains["batch_size"],
+                optimizer="adam",
+                learning_rate=rate,
+                schedule="cosine",
+                loss=(asked.losses or _series_losses(asked.task))[0],
+            )
+            for rate in (3e-4, 3e-3)
+        )
+    return Recipe(Space(domains), first, epochs, least_epochs=4.0, shortest_rung=0.5)
 
 
 def _series_losses(task: Task) -> tuple[str, ...]:
@@ -226,9 +243,18 @@ def ratings_recipe(asked: Question) -> Recipe:
     return Recipe(Space(domains), tries, epochs)
 
 
+def vision_recipe(asked: Question) -> Recipe:
+    """One network of proven size for masks, boxes or identities; its training is searched."""
+    kind = asked.task.kind
+    space, first = vision_space(kind, asked.losses or (asked.task.loss,))
+    epochs = vision_epochs(kind, asked.num_rows)
+    return Recipe(space, (first,), epochs, least_epochs=6.0, shortest_rung=1.0, replicates=2)
+
+
 RECIPES: dict[str, Callable[[Question], Recipe]] = {
     "table": table_recipe,
     "images": image_recipe,
+    **dict.fromkeys(VISION_FAMILIES, vision_recipe),
     "series": series_recipe,
     "sequences": series_recipe,
     "ratings": ratings_recipe,

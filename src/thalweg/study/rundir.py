@@ -3,6 +3,7 @@
     run.json       the summary, as printed by ``fit --json``
     trials.jsonl   one record a line
     model/         the trained model (see ``model.py``)
+    pictures/      images, filters, mistakes (PNG), where the data are images
     report.html    for people
 
 Every file is written under a temporary name and renamed.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,24 @@ class RunDirectory:
         """Write the summary."""
         text = json.dumps(json_ready(summary), indent=1, allow_nan=False)
         write_atomically(self.path / "run.json", text + "\n")
+
+    def write_pictures(self, pictures: Mapping[str, bytes]) -> None:
+        """Write the pictures, PNG by name, into ``pictures/NAME.png``."""
+        folder = self.path / "pictures"
+        if pictures:
+            folder.mkdir(exist_ok=True)
+        for name, png in pictures.items():
+            write_atomically(folder / f"{name}.png", png)
+
+    def read_pictures(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Return the pictures with these names; those that are no longer there are left out."""
+        found = {}
+        for name in names:
+            # Names come from a file: one that leads elsewhere is no picture of this run.
+            path = self.path / "pictures" / f"{Path(name).name}.png"
+            if path.is_file():
+                found[name] = path.read_bytes()
+        return found
 
     def read_trials(self) -> list[dict[str, Any]]:
         """Return the records of all trials."""

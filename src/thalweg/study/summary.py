@@ -18,10 +18,12 @@ from thalweg.data import Dataset
 from thalweg.optim.metrics import score
 from thalweg.study.baselines import BaselineRun
 from thalweg.study.budget import Clock
+from thalweg.study.forecasts import forecast_windows
 from thalweg.study.loop import Outcome, Settings
 from thalweg.study.model import Model
 from thalweg.study.rundir import RunDirectory, json_ready
 from thalweg.study.threshold import Goal, choose_threshold
+from thalweg.task import VISION_KINDS
 from thalweg.training import backend
 from thalweg.training.cohort import TrainingData
 from thalweg.training.guard import check_compiler
@@ -39,20 +41,19 @@ def summarise(
     directory: RunDirectory | None,
     command: str | None,
     goal: Goal | None = None,
+    outputs: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Return the summary of a study; its answers are added when they are known.
 
-    With a goal, the model's threshold is chosen for it first.
+    ``goal`` is what the model's threshold was chosen for; ``outputs`` are the model's for the test
+    rows, where they are known already.
     """
     task = dataset.task
-    if goal is not None:
-        model.threshold = threshold_for(goal, model, outcome, explored, folds)
 
-    def scored(outputs: Any, part: Any) -> dict[str, float]:
+    def scored(outputs: Any, part: Any, cut: float | None = None) -> dict[str, float]:
         if not len(part):
             return {}
         truth = dataset.raw_target(part)
-        cut = model.threshold if outputs == model.outputs else None
         scale = dataset.encoder.metric_scale
         return score(task, outputs(part.fields), truth, scale=scale, threshold=cut)
 
@@ -68,10 +69,11 @@ def summarise(
         )
     validation, held_out = _validation_scores(outcome, model, explored, folds)
     notices = [*dataset.notices, *outcome.notices, *(yardsticks.failed if yardsticks else [])]
-    predictions = None
+    predictions, forecasts = None, None
     if len(dataset.test):
-        outputs = model.outputs(dataset.test.fields)
+        outputs = model.outputs(dataset.test.fields) if outputs is None else outputs
         predictions = _predictions(task, outputs, dataset.raw_target(dataset.test), model.threshold)
+        forecasts = forecast_windows(dataset, outputs)
     summary = {
         "run": str(directory.path) if directory else None,
         "name": dataset.name,
@@ -96,8 +98,9 @@ def summarise(
         "goal": str(goal) if goal else None,
         "validation": validation,
         "validation_on": held_out,
-        "test": scored(model.outputs, dataset.test),
+        "test": scored(lambda _: outputs, dataset.test, model.threshold),
         "predictions": predictions,
+        "forecasts": forecasts,
         "baselines": baselines,
         "trials": dict(Counter(trial.status for trial in outcome.trials)),
         "space": settings.space.to_dict(),
@@ -177,7 +180,7 @@ def threshold_for(
 
 def _predictions(
     task: Any, outputs: np.ndarray, target: np.ndarray, threshold: float | None
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Return what the report draws of the test rows: confusion, or true against predicted."""
     if task.kind == "regression":
         chosen = np.linspace(0, len(target) - 1, min(len(target), 2000)).astype(int)
@@ -186,6 +189,8 @@ def _predictions(
             "true": np.round(target[chosen, 0], 6).tolist(),
             "predicted": np.round(outputs[chosen, 0], 6).tolist(),
         }
+    if task.kind in VISION_KINDS:
+        return None
     truth = target.argmax(1) if target.ndim == 2 else target.astype(int)
     num = len(task.classes)
     confusion = np.zeros((num, num), int)
