@@ -743,7 +743,7 @@ class Space(Mapping[str, Domain]):
                     f"{name} depends on {made.on!r}, which must stand before it in the space; "
                     f"it stands {'after it' if made.on in merged else 'nowhere'}"
                 )
-            for leaf in _leaves(made):
+            for leaf in leaves(made):
                 for value in _extremes(leaf):
                     _checked(name, value)
             self._domains[name] = made
@@ -848,13 +848,14 @@ class Space(Mapping[str, Domain]):
 
 def _is_fixed(domain: Domain) -> bool:
     if isinstance(domain, Switch):
-        return all(_is_fixed(leaf) for leaf in _leaves(domain))
+        return all(_is_fixed(leaf) for leaf in leaves(domain))
     if isinstance(domain, Choice):
         return len(domain.options) == 1
     return domain.low == domain.high
 
 
-def _leaves(domain: Domain) -> list[Float | Int | Choice]:
+def leaves(domain: Domain) -> list[Float | Int | Choice]:
+    """Return the domains that a domain may turn out to be: itself, or a Switch's cases."""
     if not isinstance(domain, Switch):
         return [domain]
     return [*domain.cases.values(), *([domain.default] if domain.default is not None else [])]
@@ -913,7 +914,7 @@ def _domain_from(name: str, value: Value, before: Mapping[str, Any]) -> Any:
 
 def _case(key: str, domain: Any) -> Value:
     """Return the value that a case stands for: the keys of a TOML table are always text."""
-    for leaf in _leaves(domain) if isinstance(domain, Float | Int | Choice | Switch) else []:
+    for leaf in leaves(domain) if isinstance(domain, Float | Int | Choice | Switch) else []:
         options = leaf.options if isinstance(leaf, Choice) else ()
         if isinstance(leaf, Int):
             options = range(leaf.low, leaf.high + 1, leaf.step)

@@ -579,7 +579,8 @@ def _original_sizes(part: Part, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _part(
-    read: _Read, target: np.ndarray | None, kept: np.ndarray, notices: Sequence[str] = ()) -> Part:
+    read: _Read, target: np.ndarray | None, kept: np.ndarray, notices: Sequence[str] = ()
+) -> Part:
     keys: dict[str, Any] = {"height": read.sizes[kept, 0], "width": read.sizes[kept, 1]}
     if read.files:
         keys = {"file": np.array(read.files)[kept], **keys}

@@ -17,7 +17,8 @@ from jax import Array
 
 from thalweg.errors import SpaceError
 from thalweg.models.base import InputShape
-from thalweg.models.blocks import ConvBlock, Upsample, chain, standardised
+from thalweg.models.blocks import Upsample, block, chain, params_of, standardised, state_of
+from thalweg.models.cnn import Block
 from thalweg.nn.boxes import NUM_SIDES, STRIDE
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import Context, Params, State, dropout
@@ -63,13 +64,12 @@ class Detector:
         height, width, _ = self._image
         return -(-height // step) * step, -(-width // step) * step
 
-    def _block(self, name: str, inputs: int, units: int, stride: int = 1) -> ConvBlock:
-        return ConvBlock(
-            name, inputs, units, self.activation, self.normalisation, self.kernel_size, stride
-        )
+    def _block(self, name: str, inputs: int, units: int, stride: int = 1) -> Block:
+        kind = (self.activation, self.normalisation, self.kernel_size)
+        return block(name, inputs, units, *kind, stride=stride)
 
     @cached_property
-    def _stem(self) -> tuple[ConvBlock, ConvBlock]:
+    def _stem(self) -> tuple[Block, Block]:
         first = self.widths[0]
         narrow = max(1, first // 2)
         return (
@@ -78,7 +78,7 @@ class Detector:
         )
 
     @cached_property
-    def _down(self) -> tuple[tuple[ConvBlock, ConvBlock], ...]:
+    def _down(self) -> tuple[tuple[Block, Block], ...]:
         before = (self.widths[0], *self.widths)
         return tuple(
             (
@@ -89,7 +89,7 @@ class Detector:
         )
 
     @cached_property
-    def _up(self) -> tuple[tuple[Upsample, ConvBlock], ...]:
+    def _up(self) -> tuple[tuple[Upsample, Block], ...]:
         """The way up, the coarsest level first."""
         levels = range(len(self.widths) - 2, -1, -1)
         return tuple(
@@ -101,28 +101,22 @@ class Detector:
         )
 
     @cached_property
-    def _output(self) -> ConvBlock:
+    def _output(self) -> Block:
         units = self.num_classes + NUM_SIDES
-        return ConvBlock("output", self.widths[0], units, "identity", kernel_size=1)
+        return block("output", self.widths[0], units, "identity", "none", 1)
 
     @cached_property
-    def _all(self) -> tuple[ConvBlock, ...]:
-        down = [block for level in self._down for block in level]
-        return (*self._stem, *down, *(block for _, block in self._up), self._output)
+    def _all(self) -> tuple[Block, ...]:
+        down = [one for level in self._down for one in level]
+        return (*self._stem, *down, *(one for _, one in self._up), self._output)
 
     def params(self) -> dict[str, Param]:
         """Return the parameters of every layer."""
-        specs: dict[str, Param] = {}
-        for layer in (*self._all, *(spread for spread, _ in self._up)):
-            specs |= layer.params()
-        return specs
+        return params_of((*self._all, *(spread for spread, _ in self._up)))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the running averages of batch normalisation."""
-        states: dict[str, np.ndarray] = {}
-        for block in self._all:
-            states |= block.state()
-        return states
+        return state_of(self._all)
 
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
@@ -141,9 +135,9 @@ class Detector:
                 x = max_pool(x)
             x, state = chain(level, params, state, x, context)
         x = dropout(x, context, 0)
-        for spread, block in self._up:
+        for spread, one in self._up:
             x = jnp.concatenate([bridges.pop(), spread.apply(params, x)], axis=-1)
-            x, state = block.apply(params, state, x, context)
+            x, state = one.apply(params, state, x, context)
         x, state = self._output.apply(params, state, x, context)
         start = np.array([PRIOR] * self.num_classes + [REACH] * NUM_SIDES, np.float32)
         return x[:, :rows, :columns] + start, state
@@ -154,15 +148,15 @@ class Detector:
         total = self._stem[0].flops((height, width))
         total += self._stem[1].flops((height // 2, width // 2))
         for i, level in enumerate(self._down):
-            total += sum(block.flops(self._at(i)) for block in level)
-        for i, (spread, block) in enumerate(reversed(self._up)):
-            total += spread.flops(self._at(i + 1)) + block.flops(self._at(i))
+            total += sum(one.flops(self._at(i)) for one in level)
+        for i, (spread, one) in enumerate(reversed(self._up)):
+            total += spread.flops(self._at(i + 1)) + one.flops(self._at(i))
         return total + self._output.flops(self._at(0))
 
     def activation_floats(self) -> float:
         """Return the numbers that one image's forward pass computes on its way."""
         pixels = self._size[0] * self._size[1]
-        total = pixels / 4 * self._stem[0].units
+        total = pixels / 4 * self._stem[0].conv.units
         for i, width in enumerate(self.widths):
             total += pixels / STRIDE**2 / 4**i * width * 5
         return total + pixels / STRIDE**2 * (self.num_classes + NUM_SIDES) * 2

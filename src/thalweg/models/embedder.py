@@ -17,10 +17,10 @@ from jax import Array
 
 from thalweg.errors import SpaceError
 from thalweg.models.base import InputShape
-from thalweg.models.blocks import ConvBlock, chain, standardised
+from thalweg.models.blocks import block, chain, params_of, standardised, state_of
+from thalweg.models.cnn import Block
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import Context, Dense, Params, State, dropout
-from thalweg.nn.pooling import max_pool
 from thalweg.space import Structure
 
 
@@ -50,16 +50,17 @@ class Embedder:
         return self.inputs.image
 
     @cached_property
-    def _blocks(self) -> tuple[ConvBlock, ...]:
+    def _blocks(self) -> tuple[Block, ...]:
         before = (self._image[2], *self.widths)
         return tuple(
-            ConvBlock(
+            block(
                 f"block_{i}",
                 before[i],
                 width,
                 self.activation,
                 self.normalisation,
                 self.kernel_size,
+                pool=True,
             )
             for i, width in enumerate(self.widths)
         )
@@ -74,26 +75,18 @@ class Embedder:
 
     def params(self) -> dict[str, Param]:
         """Return the parameters of every layer."""
-        specs = self._dense.params()
-        for block in self._blocks:
-            specs |= block.params()
-        return specs
+        return {**params_of(self._blocks), **self._dense.params()}
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the running averages of batch normalisation."""
-        states: dict[str, np.ndarray] = {}
-        for block in self._blocks:
-            states |= block.state()
-        return states
+        return state_of(self._blocks)
 
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
     ) -> tuple[Array, State]:
         """Return vectors of length 1 [B, E] and the new running averages."""
         x = standardised(fields, self.inputs, context)
-        for block in self._blocks:
-            x, state = chain([block], params, state, x, context)
-            x = max_pool(x)
+        x, state = chain(self._blocks, params, state, x, context)
         x = dropout(x.reshape(x.shape[0], -1), context, 0)
         x = self._dense.apply(params, x)
         # A vector of 0 has no direction, and its length no derivative.
@@ -102,16 +95,12 @@ class Embedder:
 
     def flops(self) -> float:
         """Return the multiplications and additions of one image."""
-        blocks = sum(block.flops(self._at(i)) for i, block in enumerate(self._blocks))
-        return blocks + 2.0 * self._dense.inputs * self._dense.units
+        flops = sum(one.flops(self._at(i)) for i, one in enumerate(self._blocks))
+        return flops + 2.0 * self._dense.inputs * self._dense.units
 
     def activation_floats(self) -> float:
         """Return the numbers that one image's forward pass computes on its way."""
-        sizes = [self._at(i) for i in range(len(self.widths))]
-        return sum(
-            2.0 * height * width * units
-            for (height, width), units in zip(sizes, self.widths, strict=True)
-        )
+        return sum(one.floats(self._at(i)) for i, one in enumerate(self._blocks))
 
 
 def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Embedder:

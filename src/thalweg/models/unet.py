@@ -17,7 +17,8 @@ from jax import Array
 
 from thalweg.errors import SpaceError
 from thalweg.models.base import InputShape
-from thalweg.models.blocks import ConvBlock, Upsample, chain, standardised
+from thalweg.models.blocks import Upsample, block, chain, params_of, standardised, state_of
+from thalweg.models.cnn import Block
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import Context, Params, State, dropout
 from thalweg.nn.pooling import max_pool
@@ -56,23 +57,22 @@ class UNet:
         height, width, _ = self._image
         return -(-height // step) * step, -(-width // step) * step
 
-    def _blocks(self, name: str, inputs: int, units: int) -> tuple[ConvBlock, ConvBlock]:
-        def block(i: int, inputs: int) -> ConvBlock:
-            return ConvBlock(
-                f"{name}_{i}", inputs, units, self.activation, self.normalisation, self.kernel_size
-            )
-
-        return block(0, inputs), block(1, units)
+    def _blocks(self, name: str, inputs: int, units: int) -> tuple[Block, Block]:
+        kind = (self.activation, self.normalisation, self.kernel_size)
+        return (
+            block(f"{name}_0", inputs, units, *kind),
+            block(f"{name}_1", units, units, *kind),
+        )
 
     @cached_property
-    def _down(self) -> tuple[tuple[ConvBlock, ConvBlock], ...]:
+    def _down(self) -> tuple[tuple[Block, Block], ...]:
         channels = (self._image[2], *self.widths)
         return tuple(
             self._blocks(f"down_{i}", channels[i], width) for i, width in enumerate(self.widths)
         )
 
     @cached_property
-    def _up(self) -> tuple[tuple[Upsample, tuple[ConvBlock, ConvBlock]], ...]:
+    def _up(self) -> tuple[tuple[Upsample, tuple[Block, Block]], ...]:
         """The way up, the coarsest level first."""
         levels = range(len(self.widths) - 2, -1, -1)
         return tuple(
@@ -84,28 +84,22 @@ class UNet:
         )
 
     @cached_property
-    def _output(self) -> ConvBlock:
-        return ConvBlock("output", self.widths[0], self.num_outputs, "identity", kernel_size=1)
+    def _output(self) -> Block:
+        return block("output", self.widths[0], self.num_outputs, "identity", "none", 1)
 
     @cached_property
-    def _all(self) -> tuple[ConvBlock, ...]:
-        down = [block for level in self._down for block in level]
-        up = [block for _, level in self._up for block in level]
+    def _all(self) -> tuple[Block, ...]:
+        down = [one for level in self._down for one in level]
+        up = [one for _, level in self._up for one in level]
         return (*down, *up, self._output)
 
     def params(self) -> dict[str, Param]:
         """Return the parameters of every layer."""
-        specs: dict[str, Param] = {}
-        for layer in (*self._all, *(spread for spread, _ in self._up)):
-            specs |= layer.params()
-        return specs
+        return params_of((*self._all, *(spread for spread, _ in self._up)))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the running averages of batch normalisation."""
-        states: dict[str, np.ndarray] = {}
-        for block in self._all:
-            states |= block.state()
-        return states
+        return state_of(self._all)
 
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
@@ -133,10 +127,10 @@ class UNet:
         """Return the multiplications and additions of one image."""
         total = 0.0
         for i, level in enumerate(self._down):
-            total += sum(block.flops(self._at(i)) for block in level)
+            total += sum(one.flops(self._at(i)) for one in level)
         for i, (spread, level) in enumerate(reversed(self._up)):
             total += spread.flops(self._at(i + 1))
-            total += sum(block.flops(self._at(i)) for block in level)
+            total += sum(one.flops(self._at(i)) for one in level)
         return total + self._output.flops(self._at(0))
 
     def activation_floats(self) -> float:

@@ -38,13 +38,17 @@ def apart(function: Callable[[Array], Any], x: Array) -> Any:
     """Return ``function(x)``, stored once and not computed again by everything that reads it.
 
     XLA's CPU compiler joins cheap operations into each of their readers, so that a pixel's maximum
-    would be found four times more. It never joins across a branch.
+    would be found four times more. It never joins across a branch. The other branch, taken where
+    the first entry is not finite, gives NaN.
     """
     if not on_cpu():
         return function(x)
 
     def nothing(x: Array) -> Any:
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, x))
+        return jax.tree.map(
+            lambda s: jnp.full(s.shape, jnp.nan if s.dtype == x.dtype else 0, s.dtype),
+            jax.eval_shape(function, x),
+        )
 
     return lax.cond(x[(0,) * x.ndim] < jnp.inf, function, nothing, x)
 
@@ -110,6 +114,24 @@ def _add_bias_backward(_: None, dy: Array) -> tuple[Array, Array]:
 
 
 add_bias.defvjp(_add_bias_forward, _add_bias_backward)
+
+
+@jax.custom_vjp
+def affine(x: Array, scale: Array, bias: Array) -> Array:
+    """Return x [..., C] · scale [C] + bias [C], with the gradients of both as fast sums."""
+    return x * scale + bias
+
+
+def _affine_forward(x: Array, scale: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
+    return x * scale + bias, (x, scale)
+
+
+def _affine_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array, Array]:
+    x, scale = saved
+    return dy * scale, sum_rows(dy * x), sum_rows(dy)
+
+
+affine.defvjp(_affine_forward, _affine_backward)
 
 
 # ------------------------------------------------------------------------------------ convolutions
@@ -224,20 +246,26 @@ def _input_gradient(dy: Array, w: Array, window: Window, size: tuple[int, int]) 
     taps = lax.dot_general(dy.reshape(-1, o), w.reshape(-1, c, o), (((1,), (2,)), ((), ())))
     if window.pointwise:
         return taps.reshape(n, ho, wo, c)
-    taps = taps.reshape(n, ho, wo, -1, c)
-    total = None
-    for k, (i, j) in enumerate(_offsets(window)):
-        # Where the padding is cut off again, so is what reached into it.
-        low = (i - top, j - left)
-        reach = (low[0] + sh * (ho - 1) + 1, low[1] + sw * (wo - 1) + 1)
-        part = lax.pad(
-            taps[:, :, :, k], jnp.zeros((), dy.dtype),
-            ((0, 0, 0), (low[0], height - reach[0], sh - 1), (low[1], width - reach[1], sw - 1),
-             (0, 0, 0)),
-        )  # fmt: skip
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+
+    def added(taps: Array) -> Array:
+        taps = taps.reshape(n, ho, wo, -1, c)
+        total = None
+        for k, (i, j) in enumerate(_offsets(window)):
+            # Where the padding is cut off again, so is what reached into it.
+            low = (i - top, j - left)
+            reach = (low[0] + sh * (ho - 1) + 1, low[1] + sw * (wo - 1) + 1)
+            sides = (
+                (0, 0, 0),
+                (low[0], height - reach[0], sh - 1),
+                (low[1], width - reach[1], sw - 1),
+                (0, 0, 0),
+            )
+            part = lax.pad(taps[:, :, :, k], jnp.zeros((), dy.dtype), sides)
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    return added(taps)
 
 
 def _weight_gradient(x: Array, dy: Array, window: Window) -> Array:

@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array, lax
 
 from thalweg.nn.initialisers import Param
-from thalweg.nn.kernels import sum_rows
+from thalweg.nn.kernels import affine, sum_rows
 from thalweg.nn.layers import Context, Params, State
 
 
@@ -51,46 +51,48 @@ class LayerNorm:
         mean = x.mean(-1, keepdims=True)
         var = jnp.square(x - mean).mean(-1, keepdims=True)
         unit = (x - mean) * lax.rsqrt(var + self.eps)
-        return unit * params[f"{self.name}/scale"] + params[f"{self.name}/bias"]
+        return affine(unit, params[f"{self.name}/scale"], params[f"{self.name}/bias"])
 
 
-Standardised = tuple[Array, Array, Array]
+Normalised = tuple[Array, Array, Array]
 
 
-def _standardised(x: Array, share: Array, eps: float) -> Standardised:
-    """Return the columns of x [M, C] standardised by row shares [M], their means and variances."""
+def _normalised(x: Array, scale: Array, bias: Array, share: Array, eps: float) -> Normalised:
     mean = sum_rows(x, share)
     var = sum_rows(jnp.square(x - mean), share)
-    return (x - mean) * lax.rsqrt(var + eps), mean, var
+    slope = scale * lax.rsqrt(var + eps)
+    return (x - mean) * slope + bias, mean, var
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _standardise(x: Array, share: Array, eps: float) -> Standardised:
-    """Do the same; no gradient flows through the means and variances that are returned."""
-    return _standardised(x, share, eps)
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _normalise_columns(x: Array, scale: Array, bias: Array, share: Array, eps: float) -> Normalised:
+    """Normalise the columns of x [M, C] by row shares [M] that sum to 1.
+
+    Returns the result, the means and the variances. No gradient flows through the latter two.
+    """
+    return _normalised(x, scale, bias, share, eps)
 
 
-def _standardise_forward(
-    x: Array, share: Array, eps: float
-) -> tuple[Standardised, tuple[Array, Array, Array, Array]]:
-    unit, mean, var = _standardised(x, share, eps)
-    return (unit, mean, var), (x, share, mean, lax.rsqrt(var + eps))
+def _normalise_columns_forward(
+    x: Array, scale: Array, bias: Array, share: Array, eps: float
+) -> tuple[Normalised, tuple[Array, ...]]:
+    y, mean, var = _normalised(x, scale, bias, share, eps)
+    return (y, mean, var), (x, scale, share, mean, lax.rsqrt(var + eps))
 
 
-def _standardise_backward(
-    eps: float, saved: tuple[Array, ...], gradients: tuple[Array, Array, Array]
-) -> tuple[Array, Array]:
+def _normalise_columns_backward(
+    eps: float, saved: tuple[Array, ...], gradients: Normalised
+) -> tuple[Array, Array, Array, Array]:
     del eps
-    x, share, mean, rate = saved
-    du = gradients[0]
-    unit = (x - mean) * rate
-    # u' = r · (dx − Σ s·dx − u · Σ s·u·dx), and its transpose.
-    shared = share[:, None]
-    dx = rate * (du - shared * (sum_rows(du) + unit * sum_rows(du * unit)))
-    return dx, jnp.zeros_like(share)
+    (x, scale, share, mean, rate), dy = saved, gradients[0]
+    d_bias = sum_rows(dy)
+    d_scale = sum_rows(dy * (x - mean)) * rate
+    # With u = r·(x − m): dx = r·a·(dy − s·Σ dy − s·u·Σ u·dy), for rows of share s and scale a.
+    dx = (rate * scale) * (dy - share[:, None] * (d_bias + (x - mean) * (rate * d_scale)))
+    return dx, d_scale, d_bias, jnp.zeros_like(share)
 
 
-_standardise.defvjp(_standardise_forward, _standardise_backward)
+_normalise_columns.defvjp(_normalise_columns_forward, _normalise_columns_backward)
 
 
 @dataclass(frozen=True)
@@ -144,14 +146,14 @@ class BatchNorm:
             squares = jnp.maximum(jnp.square(context.weight).sum() * positions, 1e-12)
             count = jnp.square(total) / squares
             share = jnp.repeat(context.weight / total, positions).astype(rows.dtype)
-        unit, mean, var = cast(Standardised, _standardise(rows, share, self.eps))
+        y, mean, var = cast(Normalised, _normalise_columns(rows, scale, bias, share, self.eps))
         unbiased = var * (count / jnp.maximum(count - 1.0, 1.0))
         state = {
             **state,
             f"{self.name}/mean": self.decay * running_mean + (1 - self.decay) * mean,
             f"{self.name}/var": self.decay * running_var + (1 - self.decay) * unbiased,
         }
-        return unit.reshape(x.shape) * scale + bias, state
+        return y.reshape(x.shape), state
 
 
 def _row_sums(x: Array) -> Array:
@@ -222,7 +224,7 @@ class GroupNorm:
         """Normalise ``x`` [B, ..., units]."""
         flat = x.reshape(x.shape[0], -1, self.units)
         unit = cast(Array, _standardise_groups(flat, self.groups, self.eps)).reshape(x.shape)
-        return unit * params[f"{self.name}/scale"] + params[f"{self.name}/bias"]
+        return affine(unit, params[f"{self.name}/scale"], params[f"{self.name}/bias"])
 
 
 MOST_GROUPS = 8

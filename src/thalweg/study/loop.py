@@ -36,7 +36,7 @@ EXPLORE_SHARE = 0.45
 PATIENCE_BRACKETS = 3
 LONG_PILOT_SECONDS = 1.0
 PILOT_SHARE = 0.3
-BRACKET_SIZES = (24, 12, 6)
+BRACKET_SIZES = (24, 12, 6, 3)
 
 
 class Listener(Protocol):
@@ -754,6 +754,7 @@ class Study:
         epochs = settings.epochs
         # Two dozen Configs in the first bracket, if need be with shorter trainings; where these
         # would get too short, fewer Configs.
+        wanted = BRACKET_SIZES[0]
         for wanted in BRACKET_SIZES:
             epochs = settings.epochs
             while epochs > settings.least_epochs and self._explorable(left, epochs, speed) < wanted:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from thalweg.models import InputShape
-from thalweg.space import Choice, Config, Float, Space, Switch
+from thalweg.models import InputShape, build
+from thalweg.space import Choice, Config, Float, Space, Structure, Switch
 from thalweg.study import spaces
 from thalweg.study.vision_recipes import VISION_FAMILIES, vision_epochs, vision_space
 from thalweg.task import Task
@@ -47,6 +47,8 @@ class Question:
         losses: losses to try; empty for the task's own.
         max_structures: how many distinct programs are worth compiling.
         widths: units of a hidden layer that the budget can afford.
+        seconds: the time budget; infinite where the budget is in trials.
+        speed: floating-point operations per second that training reaches on this machine.
     """
 
     task: Task
@@ -56,6 +58,8 @@ class Question:
     losses: tuple[str, ...] = ()
     max_structures: int = 6
     widths: tuple[int, ...] = (64, 256)
+    seconds: float = math.inf
+    speed: float = 6e10
 
 
 LINEAR_ROWS = 4_000
@@ -84,13 +88,15 @@ def image_recipe(asked: Question) -> Recipe:
     assert asked.inputs.image is not None
     side = min(asked.inputs.image[:2])
     depth = int(max(1, min(4, round(math.log2(max(side, 8) / 5)))))
-    families = asked.families or (("cnn",) if asked.max_structures < 4 else ("cnn", "vgg"))
+    epochs = min(60.0, max(8.0, round(600_000 / asked.num_rows)))
+    families = asked.families or ("cnn",)
+    width = _affordable_width(asked, families[0], depth, epochs)
     batch = 32 if asked.num_rows <= 2_000 else 64
     conv = tuple(name for name in families if name in CONVOLUTIONAL)
     domains: dict[str, Any] = {
         "model": Choice(families),
         "depth": Switch("model", dict.fromkeys(conv, Choice([depth])), Choice([2])),
-        "width": Switch("model", dict.fromkeys(conv, Choice([32])), Choice([asked.widths[-1]])),
+        "width": Switch("model", dict.fromkeys(conv, Choice([width])), Choice([asked.widths[-1]])),
         "normalisation": Switch("model", dict.fromkeys(conv, Choice(["batch"])), Choice(["none"])),
         "batch_size": batch,
         "optimizer": Choice(["adamw", "nadamw", "nesterov", "lion"]),
@@ -116,7 +122,7 @@ def image_recipe(asked: Question) -> Recipe:
         Config(
             model=name,
             depth=depth,
-            width=32,
+            width=width,
             normalisation="batch",
             batch_size=batch,
             optimizer="adamw",
@@ -132,7 +138,6 @@ def image_recipe(asked: Question) -> Recipe:
         for name in conv
         for flip in (0.0, 0.5)
     )
-    epochs = min(60.0, max(8.0, round(600_000 / asked.num_rows)))
     return Recipe(Space(domains), first, epochs, least_epochs=6.0, shortest_rung=0.5, replicates=3)
 
 
@@ -146,6 +151,23 @@ FAMILIES_FOR: dict[str, tuple[str, ...]] = {
     **VISION_FAMILIES,
 }
 """Families that can read each kind of data."""
+
+IMAGE_WIDTHS = (32, 24, 16, 12, 8)
+TRAININGS = 3.0
+"""Full trainings of an image network that a time budget should have room for."""
+
+
+def _affordable_width(asked: Question, family: str, depth: int, epochs: float) -> int:
+    """Return the widest first block whose full trainings fit into the budget a few times."""
+    if family not in CONVOLUTIONAL:
+        return IMAGE_WIDTHS[0]
+    for width in IMAGE_WIDTHS:
+        structure = Structure(model=family, depth=depth, width=width, normalisation="batch")
+        flops = 3.0 * build(structure, asked.inputs, asked.task.num_outputs).flops()
+        if TRAININGS * flops * asked.num_rows * epochs / asked.speed <= asked.seconds:
+            return width
+    return IMAGE_WIDTHS[-1]
+
 
 CONVOLUTIONAL = ("cnn", "lenet", "vgg", "resnet")
 

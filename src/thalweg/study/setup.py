@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from thalweg.errors import DataError, OptionError, unknown_option
 from thalweg.models import InputShape, build, count_params
 from thalweg.optim.external import EXTERNAL
 from thalweg.search import SEARCHERS, make_searcher
-from thalweg.space import Config, Space, Structure
+from thalweg.space import Choice, Config, Space, Structure, leaves
 from thalweg.study import spaces
 from thalweg.study.budget import Budget
 from thalweg.study.loop import DEFAULT_TRIALS, Settings
@@ -84,6 +85,8 @@ def prepare(
             losses,
             _structures(limits),
             _widths(dataset, limits, epochs),
+            limits.seconds or math.inf,
+            3e10 * backend.num_workers() if backend.on_cpu() else 5e12,
         )
     )
     if space is None:
@@ -95,6 +98,11 @@ def prepare(
         searched = Space.load(space)
     else:
         searched = Space.from_dict(space)
+    tried = searched.get("model", Choice(["mlp"]))
+    named = [m for leaf in leaves(tried) if isinstance(leaf, Choice) for m in leaf.options]
+    for name in [*named, *(config.get_or_default("model") for config in first)]:
+        if name not in FAMILIES_FOR[dataset.modality]:
+            raise unknown_option("model", name, FAMILIES_FOR[dataset.modality])
     settings = Settings(
         space=searched,
         budget=limits,

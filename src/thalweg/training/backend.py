@@ -44,6 +44,11 @@ def setup() -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+def on_cpu() -> bool:
+    """Whether programs run on the CPU."""
+    return jax.default_backend() == "cpu"
+
+
 def num_workers() -> int:
     """Return how many blocks are trained at a time.
 
