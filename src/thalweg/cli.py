@@ -296,19 +296,29 @@ def predict(
         float | None,
         typer.Option(help="Binary tasks: probability from which the second class is predicted."),
     ] = None,
+    top: Annotated[
+        int, typer.Option(help="Ratings: best unseen items of each user, for a list of users.")
+    ] = 10,
 ) -> None:
-    """Predict the rows of a source with the model of a run."""
+    """Predict the rows of a source with the model of a run.
+
+    For masks, --output is the folder that they are written to.
+    """
     from thalweg.study.model import Model
 
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise OptionError(f"threshold must be from 0 to 1; got {threshold}")
     model = Model.load(run)
-    if threshold is not None and model.task.kind != "binary":
-        raise OptionError(f"--threshold is for binary tasks; this one is {model.task.kind}")
-    rows = model.encoder.encode(source)
-    for notice in rows.notices:
+    if threshold is not None and model.task.kind not in ("binary", "detection"):
+        raise OptionError(
+            f"--threshold is for binary tasks and detections; this one is {model.task.kind}"
+        )
+    if model.task.kind == "segmentation":
+        _write_masks(model, source, output)
+        return
+    frame, notices = _predicted(model, source, threshold, top)
+    for notice in notices:
         typer.echo(f"note: {notice}", err=True)
-    frame = model.frame_of(rows, threshold)
     if output is None:
         frame.write_csv(sys.stdout)
         return
@@ -317,6 +327,27 @@ def predict(
         raise unknown_option("the ending of --output", output.suffix, kinds)
     _write_frame(frame, output, kinds[output.suffix.lower()])
     typer.echo(f"{len(frame)} predictions in {output}", err=True)
+
+
+def _predicted(model: Any, source: str, threshold: float | None, top: int) -> tuple[Any, Any]:
+    """Return a table of predictions, and what is worth telling about its rows."""
+    encoder = model.encoder
+    # A list of users asks for the best items of each.
+    users = encoder.users_of(source) if encoder.modality == "ratings" else None
+    if users is not None:
+        return encoder.top(model.outputs, users, top)
+    rows = encoder.encode(source)
+    return model.frame_of(rows, threshold), rows.notices
+
+
+def _write_masks(model: Any, source: str, output: Path | None) -> None:
+    if output is None:
+        raise OptionError("masks are written to a folder: name it with --output")
+    rows = model.encoder.encode(source)
+    for notice in rows.notices:
+        typer.echo(f"note: {notice}", err=True)
+    index = model.encoder.write_masks(model.outputs(rows.fields), rows, output)
+    typer.echo(f"{len(index)} masks in {output}", err=True)
 
 
 @app.command()

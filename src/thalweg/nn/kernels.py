@@ -265,7 +265,7 @@ def _input_gradient(dy: Array, w: Array, window: Window, size: tuple[int, int]) 
         assert total is not None
         return total
 
-    return added(taps)
+    return apart(added, taps)
 
 
 def _weight_gradient(x: Array, dy: Array, window: Window) -> Array:

@@ -15,7 +15,9 @@ import numpy as np
 
 from thalweg import __version__
 from thalweg.data import Dataset
+from thalweg.data.ratings import RatingsDataset
 from thalweg.optim.metrics import score
+from thalweg.optim.ranking import ranking_scores
 from thalweg.study.baselines import BaselineRun
 from thalweg.study.budget import Clock
 from thalweg.study.forecasts import forecast_windows
@@ -63,7 +65,10 @@ def summarise(
             {
                 "name": baseline.name,
                 "validation": scored(baseline.outputs, dataset.validation),
-                "test": scored(baseline.outputs, dataset.test),
+                "test": {
+                    **scored(baseline.outputs, dataset.test),
+                    **_ranking(dataset, baseline.outputs),
+                },
                 "seconds": round(baseline.seconds, 3),
             }
         )
@@ -98,7 +103,10 @@ def summarise(
         "goal": str(goal) if goal else None,
         "validation": validation,
         "validation_on": held_out,
-        "test": scored(lambda _: outputs, dataset.test, model.threshold),
+        "test": {
+            **scored(lambda _: outputs, dataset.test, model.threshold),
+            **_ranking(dataset, model.outputs),
+        },
         "predictions": predictions,
         "forecasts": forecasts,
         "baselines": baselines,
@@ -143,6 +151,16 @@ def _validation_scores(
     names = [name for name in scores[0] if all(name in s for s in scores)]
     mean = {name: float(np.mean([s[name] for s in scores])) for name in names}
     return mean, f"mean over {len(scores)} held-out folds"
+
+
+def _ranking(dataset: Dataset, outputs: Any) -> dict[str, float]:
+    """Return recall@k and NDCG@k of clicks held out for the test, among all unseen items."""
+    if not isinstance(dataset, RatingsDataset) or not dataset.encoder.implicit:
+        return {}
+    if not len(dataset.test):
+        return {}
+    users, ranks = dataset.held_out_ranks(outputs, "test")
+    return ranking_scores(ranks, users)
 
 
 def held_out(
