@@ -39,6 +39,7 @@ def moved(strengths, kind):
     scalars = {name: jnp.float32(value) for name, value in strengths.items()}
     step = jax.jit(lambda x, t, s: geometry.together(kind, x, t, s, KEY))
     image, target = step(images, target, scalars)
+    assert np.isfinite(target).all()
     assert image.dtype == np.uint8
     assert image.shape == images.shape
     return np.asarray(image)[..., 0], np.asarray(target)
@@ -62,6 +63,7 @@ def test_masks_lie_over_their_images(strengths):
 def test_boxes_lie_around_their_images(strengths):
     image, boxes = moved(strengths, "detection")
     assert (boxes[:, 1, 4] == -1).all()
+    assert (boxes[:, 0, 4] == 0).mean() > 0.7
     for plane, box in zip(image, boxes[:, 0], strict=True):
         if box[4] < 0:
             continue

@@ -151,7 +151,9 @@ def test_the_heat_map_costs_what_cornernet_says():
     logits = outputs[..., : -boxes.NUM_SIDES]
     heat = np.asarray(boxes.heat_map(jnp.asarray(target), 2, 8, 8))
     p = 1 / (1 + np.exp(-logits))
-    cost = np.where(heat >= 1, -((1 - p) ** 2) * np.log(p), -((1 - heat) ** 4) * p**2 * np.log(1 - p))
+    cost = np.where(
+        heat >= 1, -((1 - p) ** 2) * np.log(p), -((1 - heat) ** 4) * p**2 * np.log(1 - p)
+    )
     number = np.maximum((target[..., 4] >= 0).sum(1), 1)
     got = dense_losses._heat_loss(jnp.asarray(logits), jnp.asarray(target))
     np.testing.assert_allclose(got, cost.sum((1, 2, 3)) / number, rtol=1e-4)

@@ -115,7 +115,9 @@ def test_verification_is_the_area_over_pairs():
 
 
 def test_average_precision_by_hand():
-    target = np.array([[[0, 0, 10, 10, 0], [20, 20, 30, 30, 0]], [[0, 0, 10, 10, 0]] + [[0] * 4 + [-1]]])
+    target = np.array(
+        [[[0, 0, 10, 10, 0], [20, 20, 30, 30, 0]], [[0, 0, 10, 10, 0]] + [[0] * 4 + [-1]]]
+    )
     found = np.zeros((2, 3, 6))
     found[0] = [[0, 0, 10, 10, 0, 0.9], [1, 1, 10, 10, 0, 0.8], [20, 20, 30, 29, 0, 0.6]]
     found[1, 0] = [5, 5, 15, 15, 0, 0.7]

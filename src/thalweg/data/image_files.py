@@ -21,6 +21,7 @@ import numpy as np
 
 from thalweg.errors import OptionError, SourceError
 from thalweg.files import cache_dir, write_atomically
+from thalweg.memory import host_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,7 +46,7 @@ SIZE_CAP = 64
 """Without ``image_size``, larger images are scaled down to so many pixels on the longer side."""
 
 BIG_BYTES = 256 << 20
-"""Decoded images beyond this stay in a file that is mapped into memory."""
+"""Beyond this decoded images stay in a file mapped into memory; earlier if that is short."""
 
 CACHE_BYTES = 8 << 30
 """Beyond this the decoded images that were not used for longest are deleted from the cache."""
@@ -449,13 +450,20 @@ def _all_grey(images: np.ndarray) -> bool:
 
 
 def _allocate(shape: tuple[int, ...], entry: Path | None) -> np.ndarray:
-    if int(np.prod(shape, dtype=np.int64)) <= BIG_BYTES:
+    if int(np.prod(shape, dtype=np.int64)) <= big_bytes():
         return np.empty(shape, np.uint8)
     return on_disk(shape, None if entry is None else entry.parent)
 
 
-def on_disk(shape: tuple[int, ...], folder: Path | None = None) -> np.ndarray:
-    """Return an uninitialised uint8 array in a file without a name, gone when nobody uses it.
+def big_bytes() -> int:
+    """Return from how many bytes on arrays stay in a file."""
+    return min(BIG_BYTES, host_bytes() // 8)
+
+
+def on_disk(
+    shape: tuple[int, ...], folder: Path | None = None, dtype: Any = np.uint8
+) -> np.ndarray:
+    """Return an uninitialised array in a file without a name, gone when nobody uses it.
 
     Where no file can be made the array is in memory.
     """
@@ -463,9 +471,9 @@ def on_disk(shape: tuple[int, ...], folder: Path | None = None) -> np.ndarray:
         folder = folder or cache_dir() / "images"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            return np.memmap(file, np.uint8, "w+", shape=shape)
+            return np.memmap(file, dtype, "w+", shape=shape)
     except OSError:
-        return np.empty(shape, np.uint8)
+        return np.empty(shape, dtype)
 
 
 def select(images: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -476,7 +484,7 @@ def select(images: np.ndarray, index: np.ndarray) -> np.ndarray:
     if len(index) and np.array_equal(index, np.arange(index[0], index[0] + len(index))):
         return images[int(index[0]) : int(index[0]) + len(index)]
     size = int(np.prod(images.shape[1:], dtype=np.int64))
-    if len(index) * size <= BIG_BYTES:
+    if len(index) * size <= big_bytes():
         return images[index]
     out = on_disk((len(index), *images.shape[1:]))
     step = max(1, (16 << 20) // size)
@@ -521,7 +529,7 @@ def _load(entry: Path, num_paths: int) -> Decoded | None:
     array, about = entry.with_suffix(".npy"), entry.with_suffix(".json")
     try:
         record = json.loads(about.read_text(encoding="utf-8"))
-        big = array.stat().st_size > BIG_BYTES
+        big = array.stat().st_size > big_bytes()
         images = np.load(array, mmap_mode="r" if big else None, allow_pickle=False)
         os.utime(array)
     except (OSError, ValueError):
@@ -555,7 +563,7 @@ def _save(entry: Path, decoded: Decoded, num_paths: int) -> Decoded:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         return decoded
-    if decoded.images.nbytes > BIG_BYTES:
+    if decoded.images.nbytes > big_bytes():
         return _load(entry, num_paths) or decoded
     return decoded
 

@@ -57,7 +57,9 @@ def together(
             return image, jnp.where(flipped[:, None, None], target[:, :, ::-1], target)
         return image, _moved_boxes(target, matrix, offset, height, width)
     x, y = _places(matrix, offset, height, width)
-    image = _read_bilinear(image, x, y)
+    # Mirrors and shifts by whole pixels copy: reading one pixel is enough.
+    bent = "rotation" in strengths or "zoom" in strengths
+    image = _read_bilinear(image, x, y) if bent else _take(image, x, y)
     if kind == "segmentation":
         return image, _read_nearest(target, x, y)
     return image, _moved_boxes(target, matrix, offset, height, width)
@@ -135,7 +137,7 @@ def _moved_boxes(target: Array, matrix: Array, offset: Array, height: int, width
     corners = jnp.stack(
         [jnp.stack([x, y], -1) for x, y in ((x0, y0), (x1, y0), (x0, y1), (x1, y1))], axis=2
     )
-    (a, b), (c, d) = ((matrix[:, i, j] for j in (0, 1)) for i in (0, 1))
+    a, b, c, d = (matrix[:, i, j] for i in (0, 1) for j in (0, 1))
     inverse = jnp.stack([jnp.stack([d, -b], -1), jnp.stack([-c, a], -1)], axis=1)
     inverse = inverse / (a * d - b * c)[:, None, None]
     from_middle = corners - sides / 2 - offset[:, None, None, :]

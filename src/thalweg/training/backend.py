@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jax
 from jaxlib.version import __version__ as jaxlib_version
 
-from thalweg.errors import OptionError
 from thalweg.files import cache_dir
+from thalweg.memory import host_bytes
 
 # From jaxlib 0.10.2 on, XLA's CPU backend fuses reductions into YNNPACK calls that give silently
 # wrong results for some vmapped products (jax issue 39103) and crash on others (39257, 40412).
@@ -71,9 +69,8 @@ def device_name() -> str:
 def available_bytes() -> int:
     """Return the memory that training may use now, in bytes.
 
-    On CPU half of what is available (half stays free for everything else): what the kernel says,
-    within the limit of the control group, and within ``THALWEG_MEMORY`` (such as ``512M`` or
-    ``2G``) where that is set. On an accelerator, what its allocator has left.
+    On CPU half of what is available (``memory.host_bytes``): half stays free for everything else.
+    On an accelerator, what its allocator has left.
 
     Raises:
         OptionError: where ``THALWEG_MEMORY`` is no amount of memory.
@@ -82,46 +79,4 @@ def available_bytes() -> int:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(0.85 * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
-    return min(_kernel_bytes(), _group_bytes(), _allowed_bytes()) // 2
-
-
-def _kernel_bytes() -> int:
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (ValueError, OSError, AttributeError):
-        return 8 << 30
-
-
-def _group_bytes() -> int:
-    """Return what the control group of this process leaves, or a lot where it sets no limit."""
-    for limit, used in (("memory.max", "memory.current"), _OLD_GROUP):
-        try:
-            most = Path("/sys/fs/cgroup", limit).read_text(encoding="ascii").strip()
-            now = Path("/sys/fs/cgroup", used).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if most != "max":
-            return max(0, int(most) - int(now))
-    return _NO_LIMIT
-
-
-_OLD_GROUP = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
-_NO_LIMIT = 1 << 60
-_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def _allowed_bytes() -> int:
-    text = os.environ.get("THALWEG_MEMORY", "")
-    if not text:
-        return _NO_LIMIT
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if found is None:
-        raise OptionError(f"THALWEG_MEMORY must be an amount such as 512M or 2G; got {text!r}")
-    return int(float(found[1]) * _UNITS.get(found[2].upper(), 1))
+    return host_bytes() // 2
