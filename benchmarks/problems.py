@@ -16,6 +16,22 @@ XOR_HIDDEN = 4
 MNIST_WIDTHS = (784, 128, 10)
 MNIST_BATCH = 32
 MNIST_LEARNING_RATE = 1e-3
+# The first 10,000 images, less the 16 that fill no batch: Keras would compile again for them.
+CNN_ROWS = 9_984
+CNN_BATCHES = (32, 128)
+CNN_CHANNELS = (32, 64)
+CNN_KERNEL = 3
+CNN_PARAMETERS = 34_826
+CNN_LEARNING_RATE = 1e-3
+LAYER_SIDES = (13, 28)
+LAYER_REPEATS = 300
+RECURRENT_ROWS = 1_024
+RECURRENT_STEPS = 50
+RECURRENT_INPUTS = 32
+RECURRENT_UNITS = 64
+RECURRENT_BATCH = 32
+RECURRENT_LEARNING_RATE = 1e-3
+RECURRENT_UPDATES = 1_000
 
 
 class Digits28(NamedTuple):
@@ -54,20 +70,7 @@ def mnist(folder: Path | None, *, rows: int | None = None) -> Digits28:
         folder: Folder with ``train-images-idx3-ubyte.gz`` and its three siblings.
         rows: Keep the first so many training rows (and a sixth of that for the test).
     """
-    if folder is not None and (folder / "train-images-idx3-ubyte.gz").exists():
-        x, y = (
-            _idx(folder / f"train-{part}.gz") for part in ("images-idx3-ubyte", "labels-idx1-ubyte")
-        )
-        u, v = (
-            _idx(folder / f"t10k-{part}.gz") for part in ("images-idx3-ubyte", "labels-idx1-ubyte")
-        )
-        note = ""
-    else:
-        rng = np.random.default_rng(0)
-        centres = rng.integers(0, 256, (10, 784))
-        y, v = rng.integers(0, 10, 60_000), rng.integers(0, 10, 10_000)
-        x, u = (centres[t] // 2 + rng.integers(0, 128, (t.size, 784)) for t in (y, v))
-        note = "generated data of MNIST's shape: the score means nothing"
+    x, y, u, v, note = _mnist(folder)
     rows = rows or len(x)
     x, y, u, v = x[:rows], y[:rows], u[: rows // 6], v[: rows // 6]
     scale = np.float32(1 / 255)
@@ -75,6 +78,47 @@ def mnist(folder: Path | None, *, rows: int | None = None) -> Digits28:
         x.reshape(len(x), 784).astype(np.float32) * scale, y.astype(np.int64),
         u.reshape(len(u), 784).astype(np.float32) * scale, v.astype(np.int64), note,
     )  # fmt: skip
+
+
+def images(folder: Path | None, *, tiny: bool = False) -> Digits28:
+    """Return the images of the convolutional network, ``x`` uint8 [N, 28, 28, 1] in 0..255.
+
+    Args:
+        folder: as for ``mnist``.
+        tiny: 1,280 training images and 200 test images only.
+    """
+    x, y, u, v, note = _mnist(folder)
+    rows, tests = (1_280, 200) if tiny else (CNN_ROWS, len(u))
+    return Digits28(
+        x[:rows].reshape(-1, 28, 28, 1).astype(np.uint8), y[:rows].astype(np.int64),
+        u[:tests].reshape(-1, 28, 28, 1).astype(np.uint8), v[:tests].astype(np.int64), note,
+    )  # fmt: skip
+
+
+def sequences(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return sequences [1024, 50, 32] of noise and the mean of their first channel, [1024, 1].
+
+    The mean is over the last ten steps, scaled to a variance of 1.
+    """
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((RECURRENT_ROWS, RECURRENT_STEPS, RECURRENT_INPUTS), np.float32)
+    return x, x[:, -10:, :1].mean(1) * np.float32(np.sqrt(10))
+
+
+def _mnist(folder: Path | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
+    if folder is not None and (folder / "train-images-idx3-ubyte.gz").exists():
+        x, y = (
+            _idx(folder / f"train-{part}.gz") for part in ("images-idx3-ubyte", "labels-idx1-ubyte")
+        )
+        u, v = (
+            _idx(folder / f"t10k-{part}.gz") for part in ("images-idx3-ubyte", "labels-idx1-ubyte")
+        )
+        return x, y, u, v, ""
+    rng = np.random.default_rng(0)
+    centres = rng.integers(0, 256, (10, 784))
+    y, v = rng.integers(0, 10, 60_000), rng.integers(0, 10, 10_000)
+    x, u = (centres[t] // 2 + rng.integers(0, 128, (t.size, 784)) for t in (y, v))
+    return x, y, u, v, "generated data of MNIST's shape: the score means nothing"
 
 
 def _idx(path: Path) -> np.ndarray:

@@ -96,6 +96,26 @@ def mlp_flop(widths: Sequence[int], batch_size: int) -> float:
     return 3 * sum(layers) - layers[0]
 
 
+def conv_flop(side: int, inputs: int, outputs: int, kernel: int, batch_size: int) -> float:
+    """Return the operations of an unpadded convolution's forward pass over square images."""
+    return 2.0 * batch_size * (side - kernel + 1) ** 2 * kernel**2 * inputs * outputs
+
+
+def cnn_flop(batch_size: int) -> float:
+    """Return the operations of one training step of the textbook's CNN (see ``problems.py``)."""
+    first, second = conv_flop(28, 1, 32, 3, batch_size), conv_flop(13, 32, 64, 3, batch_size)
+    return 3 * (first + second + 2.0 * batch_size * 1600 * 10) - first
+
+
+def recurrent_flop(gates: int, steps: int, inputs: int, units: int, batch_size: int) -> float:
+    """Return the operations of one training step of a recurrent layer's products.
+
+    The sequence itself needs no gradient.
+    """
+    own = 2.0 * batch_size * steps * gates * units
+    return 3 * own * (inputs + units) - own * inputs
+
+
 def _version(name: str) -> str:
     try:
         return version(name)

@@ -32,6 +32,58 @@ def mixed(widths: str) -> Task:
     )
 
 
+def cnn(batch_size: int) -> Task:
+    def peer(name: str, script: str, form: str) -> Contestant:
+        return Contestant(name, f"peers/{script}_cnn.py", f"{form}-{batch_size}")
+
+    return Task(
+        f"CNN 28×28 – 32 – 64 – 10, batch {batch_size}, Adam, one epoch of 9,984 images",
+        [
+            ours("Thalweg", "cnn", f"alone-{batch_size}"),
+            ours("Thalweg, cohort of 8", "cnn", f"cohort-{batch_size}"),
+            peer("PyTorch, channels last, fused Adam", "torch", "channels-last"),
+            peer("PyTorch, fused Adam", "torch", "contiguous"),
+            peer("PyTorch, torch.compile", "torch", "compiled"),
+            peer("PyTorch, DataLoader", "torch", "plain"),
+            peer("Keras on TensorFlow", "keras", "tensorflow"),
+            peer("Keras on JAX", "keras", "jax"),
+        ],
+    )
+
+
+def layer(side: int, batch_size: int) -> Task:
+    return Task(
+        f"Convolution 3×3, 32 → 64 channels on {side}×{side}, batch {batch_size}, "
+        "forwards and backwards",
+        [
+            ours("Thalweg", "layer", f"{side}-{batch_size}"),
+            Contestant(
+                "PyTorch, channels last", "peers/torch_cnn.py", f"layer-{side}-{batch_size}"
+            ),
+        ],
+    )
+
+
+def recurrent(kind: str) -> Task:
+    def peer(name: str, script: str, form: str) -> Contestant:
+        return Contestant(name, f"peers/{script}_recurrent.py", f"{kind}-{form}")
+
+    return Task(
+        f"{kind.upper()} of 64 units over 50 steps of 32 inputs, batch 32, Adam, 1,000 steps "
+        "(so that seconds are milliseconds a step)",
+        [
+            ours("Thalweg", "recurrent", f"{kind}-alone"),
+            ours("Thalweg, cohort of 16", "recurrent", f"{kind}-cohort"),
+            peer("PyTorch, fused Adam, one thread", "torch", "fused"),
+            peer("PyTorch, fused Adam", "torch", "all-threads"),
+            peer("PyTorch, plain", "torch", "plain"),
+            peer("Keras on JAX", "keras", "jax"),
+            peer("Keras on TensorFlow, 25 steps a call", "keras", "tensorflow-stacked"),
+            peer("Keras on TensorFlow", "keras", "tensorflow"),
+        ],
+    )
+
+
 # Peers, best form first. "mixed" needs JAX on both sides, so its peers run in our Python.
 TASKS: dict[str, list[Task]] = {
     "line": [
@@ -115,6 +167,11 @@ TASKS: dict[str, list[Task]] = {
         ),
     ],
     "mixed": [mixed("30-64-2"), mixed("784-128-10")],
+    "cnn": [cnn(32), cnn(128)],
+    "layer": [layer(side, batch_size) for side in (13, 28) for batch_size in (32, 128)],
+    "lstm": [recurrent("lstm")],
+    "gru": [recurrent("gru")],
+    "rnn": [recurrent("rnn")],
 }
 REPEATS = {"digits": 10}
 

@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--memory", default="100M")
+    parser.add_argument("--memory", default="120M")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -125,7 +125,7 @@ def main() -> None:
         make_images(images, options.images, options.side)
         make_table(table, options.rows)
         print(f"made in {time.perf_counter() - start:.0f} s; THALWEG_MEMORY={options.memory}")
-        cnn = "model='cnn', depth=2, width=8, batch_size=64, learning_rate=3e-3"
+        cnn = "model='cnn', depth=2, width=8, batch_size=16, learning_rate=2e-3"
         mlp = "width=32, depth=1, batch_size=256, learning_rate=3e-3"
         for name, source, target, config in (
             ("images", images, None, cnn),

@@ -25,28 +25,43 @@ def train(
     steps: int,
     *,
     judge: int = 100,
+    inputs: InputShape | None = None,
+    warm_up: int | None = None,
 ) -> tuple[float, float, Cohort]:
     """Train a cohort for ``steps`` steps, once to compile everything and once for the clock.
 
     The first ``judge`` training rows are scored at the end, within the time. All members share
     one seed.
 
+    Args:
+        x: training rows, of whatever ``inputs`` says.
+        y: targets.
+        task: what is predicted.
+        configs: one for each member.
+        seed: of all of them.
+        steps: optimizer steps.
+        judge: see above.
+        inputs: what ``x`` is: an image or a sequence; by default columns.
+        warm_up: steps of the first training, where the whole is more than warms up.
+
     Returns:
         Seconds of the work, seconds of what came before it once, and the trained cohort.
     """
     lap = clock()
-    judged = {"numeric": x[:judge]}, y[:judge]
+    inputs = inputs or InputShape(x.shape[1])
+    field = "image" if inputs.image else "sequence" if inputs.sequence else "numeric"
+    judged = {field: x[:judge]}, y[:judge]
     engine = Engine(
-        TrainingData({"numeric": x}, y, *judged),
+        TrainingData({field: x}, y, *judged),
         task,
-        InputShape(x.shape[1]),
+        inputs,
         features_of(configs, task),
     )
 
     def fresh(seed: int) -> Cohort:
         return engine.cohort(configs, [seed] * len(configs), steps, steps)
 
-    fresh(WARM_UP_SEED).advance(steps)
+    fresh(WARM_UP_SEED).advance(warm_up or steps)
     compile_seconds = lap()
     cohort = fresh(seed)
     lap()

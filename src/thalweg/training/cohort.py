@@ -366,6 +366,7 @@ class Engine:
         return make_plan(
             network,
             most_steps=most_steps,
+            chunk_bytes=min(CHUNK_BYTES, max(1, self.memory // 8)),
             batch_size=self.batch_size(structure),
             num_members=num_members,
             steps_per_evaluation=steps_per_evaluation,

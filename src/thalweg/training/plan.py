@@ -89,6 +89,7 @@ def make_plan(
     workers: int,
     platform: str,
     most_steps: int | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Plan:
     """Lay out a cohort by the cost model that the table above was measured for.
 
@@ -102,6 +103,7 @@ def make_plan(
         workers: blocks that run side by side.
         platform: JAX's name of the backend.
         most_steps: steps that a call may take where their rows are fetched for it.
+        chunk_bytes: activations of the rows that an evaluation predicts at a time.
 
     Returns:
         The layout; the same arguments always give the same one.
@@ -111,7 +113,7 @@ def make_plan(
     # Weights, best weights and state live between calls; a call writes its results beside them.
     member_bytes = 4 * num_params * (2 + num_slots) * 2
     row_bytes = 4 * activation_floats(network)
-    count = max(1, round(row_bytes * evaluated_rows / CHUNK_BYTES))
+    count = max(1, round(row_bytes * evaluated_rows / chunk_bytes))
     chunk = -(-evaluated_rows // count)
     batch_bytes = int(8 * num_params + row_bytes * max(3 * batch_size, chunk))
     if platform == "cpu":
