@@ -109,23 +109,114 @@ def owned_hyperparameters() -> str:
     return _hyperparameters(lambda known: not known.structural and _owned(known))
 
 
+def _domain(domain: Any) -> str:
+    from thalweg.space import Choice, Switch
+
+    if isinstance(domain, Switch):
+        # Values with the same domain stand together.
+        owners: dict[str, list[str]] = {}
+        for key, leaf in domain.cases.items():
+            owners.setdefault(_domain(leaf), []).append(str(key))
+        cases = [f"{text} for {', '.join(keys)}" for text, keys in owners.items()]
+        return "; ".join([*cases, *([_domain(domain.default)] if domain.default else [])])
+    if isinstance(domain, Choice):
+        return ", ".join(map(number, domain.options))
+    scale = " (log)" if domain.log else ""
+    return f"{number(domain.low)} to {number(domain.high)}{scale}"
+
+
+def _space(space: Mapping[str, Any]) -> str:
+    return table(["name", "domain"], [[f"`{n}`", _domain(d)] for n, d in space.items()])
+
+
 def default_space() -> str:
     """Return the space that a study of 1,000 rows searches."""
-    from thalweg.space import Choice, Switch
     from thalweg.study.spaces import default_space as make
     from thalweg.task import Task
 
-    def words(domain: Any) -> str:
-        if isinstance(domain, Switch):
-            cases = [f"{words(leaf)} for {key}" for key, leaf in domain.cases.items()]
-            return "; ".join([*cases, *([words(domain.default)] if domain.default else [])])
-        if isinstance(domain, Choice):
-            return ", ".join(map(number, domain.options))
-        scale = " (log)" if domain.log else ""
-        return f"{number(domain.low)} to {number(domain.high)}{scale}"
+    return _space(make(Task("binary", ("target",), (0, 1)), 1000))
 
-    space = make(Task("binary", ("target",), (0, 1)), 1000)
-    return table(["name", "domain"], [[f"`{n}`", words(d)] for n, d in space.items()])
+
+def _recipe(modality: str, task: Any, inputs: Mapping[str, Any], num_rows: int) -> str:
+    from thalweg.models import InputShape
+    from thalweg.study.recipes import RECIPES, Question
+
+    return _space(RECIPES[modality](Question(task, InputShape(**inputs), num_rows)).space)
+
+
+def image_space() -> str:
+    """Return the space for 8,000 colour images of 32 x 32 pixels in 10 classes."""
+    from thalweg.task import Task
+
+    task = Task("multiclass", ("class",), tuple(range(10)))
+    inputs = {"image": (32, 32, 3), "image_mean": (127.0,) * 3, "image_std": (64.0,) * 3}
+    return _recipe("images", task, inputs, 8_000)
+
+
+def series_space() -> str:
+    """Return the space for the forecast of one target, 24 steps ahead, from 8,000 windows."""
+    from thalweg.task import Task
+
+    task = Task("regression", ("target",), metric="mae", horizon=24)
+    return _recipe("series", task, {"sequence": (72, 1), "num_targets": 1}, 8_000)
+
+
+def ratings_space() -> str:
+    """Return the space for 64,000 ratings."""
+    from thalweg.task import Task
+
+    task = Task("regression", ("rating",))
+    return _recipe("ratings", task, {"cardinalities": (900, 1600)}, 64_000)
+
+
+def families() -> str:
+    """Return the families of networks: what they read, and what decides their shapes."""
+    from thalweg.models import FAMILIES
+    from thalweg.study.recipes import FAMILIES_FOR
+
+    rows = []
+    for name in FAMILIES:
+        kinds = ", ".join(kind for kind, known in FAMILIES_FOR.items() if name in known)
+        rows.append([f"`{name}`", kinds, ", ".join(f"`{option}`" for option in _read_by(name))])
+    return table(["family", "for", "structural hyperparameters"], rows)
+
+
+def _read_by(family: str) -> list[str]:
+    """Return the structural hyperparameters that a family's builder looks at."""
+    from thalweg.models import InputShape, build
+    from thalweg.space import HYPERPARAMETERS, Structure
+
+    seen: set[str] = set()
+
+    class Watched(Structure):
+        def __getattribute__(self, name: str) -> Any:
+            seen.add(name)
+            return super().__getattribute__(name)
+
+        def get(self, name: str) -> Any:
+            seen.add(name)
+            return super().get(name)
+
+    for inputs in _inputs_for(family):
+        build(Watched(model=family, depth=2, width=8), InputShape(**inputs), 1).params()
+    # Widths are depth and width; every forecaster may be wrapped by an instance_norm.
+    seen |= {"depth", "width"} if "widths" in seen else set()
+    seen -= {"model", "batch_size", "instance_norm"}
+    return [name for name, known in HYPERPARAMETERS.items() if known.structural and name in seen]
+
+
+def _inputs_for(family: str) -> list[dict[str, Any]]:
+    """Return inputs that a family reads."""
+    from thalweg.study.recipes import FAMILIES_FOR
+
+    shapes: dict[str, list[dict[str, Any]]] = {
+        "table": [{"numeric": 4}],
+        "ratings": [{"cardinalities": (5, 5)}],
+        "series": [{"sequence": (24, 1), "num_targets": 1}],
+    }
+    image = [{"image": (32, 32, 3), "image_mean": (127.0,) * 3, "image_std": (64.0,) * 3}]
+    kind = next(kind for kind, known in FAMILIES_FOR.items() if family in known)
+    return shapes.get(kind, image)
 
 
 def rules() -> str:
@@ -259,6 +350,10 @@ TABLES: dict[str, Callable[[], str]] = {
         traced_hyperparameters,
         owned_hyperparameters,
         default_space,
+        image_space,
+        series_space,
+        ratings_space,
+        families,
         rules,
         structural_optimizers,
         losses,

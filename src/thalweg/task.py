@@ -73,7 +73,7 @@ METRICS: dict[Kind, dict[str, Direction]] = {
 """The metrics of each kind of task with the direction that is better, its default first.
 
 Names follow scikit-learn's; ``roc_auc`` of a multiclass task is one-vs-rest, macro-averaged, that
-of an embedding is over pairs of rows: whether two of the same class are nearer than two of different.
+of an embedding is over pairs of rows: are two of one class nearer than two of different ones?
 """
 
 

@@ -82,6 +82,7 @@ class Settings:
         epochs: passes over the training rows of a full training.
         least_epochs: a time budget does not cut a full training below so many.
         shortest_rung: epochs after which members are first compared, at the least.
+        default_trials: trials where the budget names neither a time nor a number.
         search: name of the searcher.
         halving: whether losers are dropped early.
         reduction_factor: the share that goes on at each rung is one in so many.
@@ -100,6 +101,7 @@ class Settings:
     epochs: float
     least_epochs: float = 2.0
     shortest_rung: float = 1.0
+    default_trials: int = DEFAULT_TRIALS
     search: str = "sobol"
     halving: bool = True
     reduction_factor: int = 3
@@ -586,7 +588,7 @@ class Study:
 
     def _run_trials(self) -> str:
         settings = self.settings
-        total = settings.budget.trials or DEFAULT_TRIALS
+        total = settings.budget.trials or settings.default_trials
         finalists, replicates = settings.num_finalists, settings.num_replicates
         if total < 4 * finalists * replicates:
             # With few trials, all of them explore: replicates would cost more than they tell.

@@ -25,6 +25,7 @@ class Recipe:
         least_epochs: a time budget does not cut a full training below so many.
         shortest_rung: epochs after which members are first compared, at the least.
         replicates: fresh seeds of a finalist at most.
+        trials: trials where no budget is given.
     """
 
     space: Space
@@ -33,6 +34,7 @@ class Recipe:
     least_epochs: float = 2.0
     shortest_rung: float = 1.0
     replicates: int | None = None
+    trials: int = 64
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,9 @@ def image_recipe(asked: Question) -> Recipe:
         for name in conv
         for flip in (0.0, 0.5)
     )
-    return Recipe(Space(domains), first, epochs, least_epochs=6.0, shortest_rung=0.5, replicates=3)
+    return Recipe(
+        Space(domains), first, epochs, least_epochs=6.0, shortest_rung=0.5, replicates=3, trials=12
+    )
 
 
 SEQUENTIAL = ("mlp", "linear", "rnn", "lstm", "gru", "cnn1d", "transformer")
@@ -270,7 +274,9 @@ def vision_recipe(asked: Question) -> Recipe:
     kind = asked.task.kind
     space, first = vision_space(kind, asked.losses or (asked.task.loss,))
     epochs = vision_epochs(kind, asked.num_rows)
-    return Recipe(space, (first,), epochs, least_epochs=6.0, shortest_rung=1.0, replicates=2)
+    return Recipe(
+        space, (first,), epochs, least_epochs=6.0, shortest_rung=1.0, replicates=2, trials=6
+    )
 
 
 RECIPES: dict[str, Callable[[Question], Recipe]] = {

@@ -17,7 +17,7 @@ from thalweg.search import SEARCHERS, make_searcher
 from thalweg.space import Choice, Config, Space, Structure, leaves
 from thalweg.study import spaces
 from thalweg.study.budget import Budget
-from thalweg.study.loop import DEFAULT_TRIALS, Settings
+from thalweg.study.loop import Settings
 from thalweg.study.recipes import FAMILIES_FOR, RECIPES, Question
 from thalweg.training import backend
 from thalweg.training.cohort import TrainingData
@@ -109,6 +109,7 @@ def prepare(
         epochs=float(epochs or recipe.epochs),
         least_epochs=min(recipe.least_epochs, epochs or recipe.epochs),
         shortest_rung=recipe.shortest_rung,
+        default_trials=recipe.trials,
         search=search,
         halving=halving,
         num_finalists=counts["finalists"],
@@ -232,7 +233,7 @@ def dry_run(data: Any, target: Any = None, *, budget: Budget, **options: Any) ->
         trials, total = None, budget.seconds
         what = f"for {budget.seconds:g} s, about {budget.seconds / mean:.0f} full trainings' worth"
     else:
-        trials = budget.trials or DEFAULT_TRIALS
+        trials = budget.trials or settings.default_trials
         # Halving by three over three rungs trains about a third as long as training all.
         total = 3.0 + compile_seconds + trials * mean * (0.4 if settings.halving else 1.0)
         what = f"{trials} trials of up to {settings.epochs:g} epochs in about {total:.0f} s"

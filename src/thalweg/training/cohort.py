@@ -32,7 +32,8 @@ from thalweg.optim.schedules import PlateauState, plateau_init, plateau_update
 from thalweg.space import Config, Structure
 from thalweg.task import Task
 from thalweg.training import backend
-from thalweg.training.member import Carry, Features, Member, Record, Rows, Units, step_key
+from thalweg.training.feed import KEPT_FETCHES, Feed, TrainingData
+from thalweg.training.member import Carry, Features, Member, Record, Rows, step_key
 from thalweg.training.plan import CHUNK_BYTES, Plan, check_memory, make_plan, power_of_two
 from thalweg.training.scalars import (
     batch_indices,
@@ -45,7 +46,6 @@ from thalweg.training.scalars import (
 PROBE_ROWS = 2048
 PROBE_IMAGES = 512
 TABLE_BYTES = 64 << 20
-KEPT_FETCHES = 4
 EVALUATIONS = 16
 """Evaluations in a full training, where they cost little beside it."""
 
@@ -87,134 +87,6 @@ def shapes_of(tree: Any) -> Any:
 
 
 # ------------------------------------------------------------------------------------------ engine
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The arrays that an Engine trains and evaluates on.
-
-    Args:
-        fields: training rows by field, [N, …].
-        target: training targets, [N, …].
-        weight: weight of each training row, [N], or None.
-        validation_fields: validation rows by field, [M, …].
-        validation_target: validation targets, [M, …].
-        units: mean and scale of regression targets, or None where they are not scaled.
-    """
-
-    fields: Mapping[str, np.ndarray]
-    target: np.ndarray
-    validation_fields: Mapping[str, np.ndarray]
-    validation_target: np.ndarray
-    weight: np.ndarray | None = None
-    units: Units | None = None
-
-    @property
-    def num_rows(self) -> int:
-        """Number of training rows."""
-        return len(self.target)
-
-    def split(self, train: np.ndarray, validation: np.ndarray) -> TrainingData:
-        """Return the data in which these training rows train and those are validation rows."""
-        return TrainingData(
-            fields={name: values[train] for name, values in self.fields.items()},
-            target=self.target[train],
-            validation_fields={name: values[validation] for name, values in self.fields.items()},
-            validation_target=self.target[validation],
-            weight=None if self.weight is None else self.weight[train],
-            units=self.units,
-        )
-
-
-class Feed:
-    """Fetches training rows a few steps ahead, for data that stays outside the device's memory.
-
-    All members of a seed see the same batches: what one block fetched serves the others that come
-    to the same steps soon after.
-
-    Attributes:
-        wait_seconds: how long training waited for rows.
-    """
-
-    def __init__(self, data: TrainingData, memory: int) -> None:
-        self.data = data
-        num = max(data.num_rows, 1)
-        self.row_bytes = (sum(a.nbytes for a in data.fields.values()) + data.target.nbytes) / num
-        # Several fetches are in memory at a time: in use, waiting, and on their way.
-        self.most_bytes = max(1, memory // (8 * KEPT_FETCHES))
-        self.wait_seconds = 0.0
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="thalweg-feed")
-        self._made: dict[tuple[Any, ...], Future[Rows]] = {}
-        self._lock = threading.Lock()
-
-    def steps(self, batch_size: int) -> int:
-        """Return how many steps' rows are fetched at a time."""
-        return max(1, int(self.most_bytes / (self.row_bytes * batch_size)))
-
-    def shapes(self, num_rows: int) -> Any:
-        """Return the shapes of so many rows, as arguments of a program."""
-        data = self.data
-
-        def shape(a: np.ndarray) -> Any:
-            return jax.ShapeDtypeStruct((num_rows, *a.shape[1:]), a.dtype)
-
-        return Rows(
-            {name: shape(values) for name, values in data.fields.items()},
-            shape(data.target),
-            None if data.weight is None else shape(data.weight),
-        )
-
-    def rows(
-        self,
-        seed: int,
-        batch_size: int,
-        steps: tuple[int, int],
-        size: int,
-        ahead: tuple[int, int] | None,
-    ) -> Rows:
-        """Return the rows of some steps, padded to ``size``, and start fetching those after them.
-
-        Args:
-            seed: whose batches.
-            batch_size: rows of a batch.
-            steps: first step and number of steps.
-            size: rows that the program takes.
-            ahead: the steps that come next, or None.
-        """
-        start = time.perf_counter()
-        found = self._fetch(seed, batch_size, steps, size)
-        if ahead is not None:
-            self._fetch(seed, batch_size, ahead, size)
-        rows = found.result()
-        with self._lock:
-            self.wait_seconds += time.perf_counter() - start
-        return rows
-
-    def _fetch(self, seed: int, batch_size: int, steps: tuple[int, int], size: int) -> Future[Rows]:
-        key = (seed, batch_size, steps, size)
-        with self._lock:
-            if key not in self._made:
-                while len(self._made) >= KEPT_FETCHES:
-                    del self._made[next(iter(self._made))]
-                self._made[key] = self._pool.submit(self._read, *key)
-            return self._made[key]
-
-    def _read(self, seed: int, batch_size: int, steps: tuple[int, int], size: int) -> Rows:
-        data = self.data
-        chosen = batch_indices(seed, data.num_rows, batch_size, *steps).reshape(-1)
-        # Files are read in their order.
-        order = np.argsort(chosen, kind="stable")
-
-        def read(values: np.ndarray) -> Any:
-            out = np.zeros((size, *values.shape[1:]), values.dtype)
-            out[order] = values[chosen[order]]
-            return jnp.asarray(out)
-
-        return Rows(
-            {name: read(values) for name, values in data.fields.items()},
-            read(data.target),
-            None if data.weight is None else read(data.weight),
-        )
 
 
 @dataclass
