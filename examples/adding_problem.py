@@ -6,7 +6,8 @@ error of 1/6; to do better a network must carry a number over a hundred steps an
 RNN's gradient fades (or explodes) on its way back through time, and it learns nothing; the gates of
 LSTM and GRU keep it, the better if they start out remembering for as long (``memory_steps``). The
 picture shows the size of the loss's gradient with respect to the inputs of each step, before
-training and after, and the courses of the losses with and without clipping. Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997, sec. 5.4.
+training and after, and the courses of the losses with and without clipping.
+Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997, sec. 5.4.
 
     python examples/adding_problem.py --out pictures
 """

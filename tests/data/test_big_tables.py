@@ -18,9 +18,10 @@ def table(tmp_path, monkeypatch):
     x = rng.normal(size=(num, 20))
     city = rng.choice(["Rome", "Oslo", "Lima"], num)
     label = np.where(x[:, 0] + (city == "Oslo") + 0.3 * rng.normal(size=num) > 0.4, "yes", "no")
+    bought = [None if i % 1000 == 7 else value for i, value in enumerate(label)]
     frame = pl.DataFrame({f"x{i}": x[:, i] for i in range(20)}).with_columns(
-        pl.Series("city", city), pl.Series("bought", [None if i % 1000 == 7 else v for i, v in enumerate(label)])
-    )  # fmt: skip
+        pl.Series("city", city), pl.Series("bought", bought)
+    )
     path = tmp_path / "big.csv"
     frame.write_csv(path)
     monkeypatch.setenv("THALWEG_CACHE", str(tmp_path / "cache"))
@@ -41,7 +42,7 @@ def test_all_rows_are_there_once_and_training_rows_stay_on_disk(table):
     assert np.corrcoef(np.sort(values), np.sort(column))[0, 1] > 0.9999
     assert len(data.validation) < 3000 < len(data.train)
     assert any("do not fit into memory" in notice for notice in data.notices)
-    assert any("60 row(s) without a target" in notice or "without a target" in notice for notice in data.notices)  # fmt: skip
+    assert any("without a target" in notice for notice in data.notices)
 
 
 def test_a_study_trains_from_the_file(table, monkeypatch):

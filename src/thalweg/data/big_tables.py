@@ -1,8 +1,8 @@
 """Tables that do not fit into memory: read in batches, encoded into files, trained from there.
 
 A random sample that does fit is loaded as any table is: from it columns are inferred, the encoder
-is fitted, and validation and test rows are taken. All other rows are training rows. They are encoded
-batch by batch into arrays in a file, which training fetches from.
+is fitted, and validation and test rows are taken. All other rows are training rows. They are
+encoded batch by batch into arrays in a file, which training fetches from.
 """
 
 from __future__ import annotations
