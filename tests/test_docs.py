@@ -18,6 +18,8 @@ import thalweg
 from thalweg import errors
 from thalweg.cli import app
 from thalweg.data.columns import KINDS as COLUMN_KINDS
+from thalweg.data.image_sets import KNOWN_SETS
+from thalweg.data.load import MODALITIES
 from thalweg.data.sources import BUILT_IN
 from thalweg.models import FAMILIES
 from thalweg.optim.external import EXTERNAL
@@ -27,6 +29,7 @@ from thalweg.optim.rules import RULES
 from thalweg.optim.schedules import SCHEDULES
 from thalweg.search import SEARCHERS
 from thalweg.space import ACTIVATIONS, HYPERPARAMETERS, INITIALISERS, NORMALISATIONS, Space
+from thalweg.task import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -75,7 +78,9 @@ def families() -> dict[str, Iterable[str]]:
         "searchers": SEARCHERS,
         "families of networks": FAMILIES,
         "column kinds": COLUMN_KINDS,
-        "built-in sets": BUILT_IN,
+        "built-in sets": [*BUILT_IN, *KNOWN_SETS],
+        "kinds of data": MODALITIES,
+        "kinds of tasks": KINDS,
         "errors": tree,
         "commands": COMMANDS,
         "options": [option for command in COMMANDS for option in options_of(command)],

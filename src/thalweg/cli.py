@@ -27,7 +27,8 @@ Source = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="A file (CSV, TSV, Parquet, JSON lines, Arrow; plain or compressed), a glob, a URL, "
-        "a folder of images, or a built-in set: digits, breast_cancer, wine, iris, diabetes.",
+        "a folder of images or ratings, or a named set: digits, breast_cancer, wine, iris, diabetes; "
+        "mnist, fashion_mnist, cifar10, cifar100.",
         show_default=False,
     ),
 ]
@@ -70,7 +71,11 @@ def fit(
         int | None, typer.Option("--trials", "-n", help="Trials to spend, instead of a time.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="regression, binary or multiclass; inferred by default.")
+        str | None,
+        typer.Option(
+            help="regression, binary or multiclass; images: also segmentation, detection or "
+            "embedding. Inferred by default."
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -132,6 +137,10 @@ def fit(
     known: Annotated[
         list[str] | None,
         typer.Option(help="Series: column known ahead (repeat it for several)."),
+    ] = None,
+    sequence: Annotated[
+        str | None,
+        typer.Option(help="Whole sequences: column that names the sequence of a row."),
     ] = None,
     season: Annotated[int | None, typer.Option(help="Series: steps of a season.")] = None,
     user: Annotated[str | None, typer.Option(help="Ratings: column of the user.")] = None,
@@ -198,6 +207,7 @@ def fit(
         series=series,
         known=tuple(known or ()),
         season=season,
+        sequence=sequence,
         user=user,
         item=item,
         rating=rating,
@@ -510,6 +520,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except Exception as error:
+        # Polars says it in an OSError of its own.
+        if isinstance(error, OSError) and "broken pipe" in str(error).lower():
+            sys.exit(0)
         # Usage errors know how to say themselves; Typer brings its own copy of Click's classes.
         format_message = getattr(error, "format_message", None)
         if format_message is None:

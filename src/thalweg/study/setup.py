@@ -237,7 +237,9 @@ def dry_run(data: Any, target: Any = None, *, budget: Budget, **options: Any) ->
         # Halving by three over three rungs trains about a third as long as training all.
         total = 3.0 + compile_seconds + trials * mean * (0.4 if settings.halving else 1.0)
         what = f"{trials} trials of up to {settings.epochs:g} epochs in about {total:.0f} s"
-    members = min(trials or 1024, 1024)
+    # A time budget has room for so many at most, whatever the memory.
+    fitting = 1024 if budget.seconds is None else max(1, int(budget.seconds / mean))
+    members = min(trials or fitting, 1024)
     needed = data_bytes + members * largest * 4 * 8
     lines.insert(0, f"would train {what} on {backend.device_name()}")
     lines.append(
