@@ -160,8 +160,8 @@ def tune(
         seeds: how many fresh seeds. On fewer than 20,000 training and validation rows each trains
             on all but one of as many folds of them, so that together they have seen every row.
         ensemble: whether the model averages the winner's seeds (True) or is the best one of them.
-        baselines: whether to fit simple models for comparison: for tables a constant, a linear model
-            and boosted trees, for series naive forecasts, for ratings biases.
+        baselines: whether to fit simple models for comparison: for tables a constant, a linear
+            model and boosted trees, for series naive forecasts, for ratings biases.
         refit: whether to train the winner again on training and validation rows.
         goal: binary tasks: what the model's threshold is chosen for, on held-out rows: ``"f1"``,
             ``"balanced_accuracy"``, ``"matthews_corrcoef"``, ``"recall=0.9"`` (most precision
