@@ -36,6 +36,7 @@ EXPLORE_SHARE = 0.45
 PATIENCE_BRACKETS = 3
 LONG_PILOT_SECONDS = 1.0
 PILOT_SHARE = 0.3
+DEAR_SHARE = 0.75
 BRACKET_SIZES = (24, 12, 6, 3)
 
 
@@ -319,14 +320,17 @@ class Study:
         alive = [i for members, _ in cohorts for i in members]
         audited: set[int] = set()
         before = 0.0
-        for rung, level in enumerate(levels):
+        rung = -1
+        while rung + 1 < len(levels):
+            rung += 1
+            level = levels[rung]
             start = self.clock.elapsed()
             self._advance(cohorts, trials, level, rung, f"{rung + 1}/{num_rungs}", phase)
             took = self.clock.elapsed() - start
             per_member_epoch = took / max(len(alive) * (level - before), 1e-9)
             scores = np.array([trials[i].rank for i in alive])
             self._keep_weights(cohorts, trials)
-            if self._stop() or rung == num_rungs - 1:
+            if self._stop() or rung == len(levels) - 1:
                 break
             keep = max(1, round(len(configs) / factor ** (rung + 1)))
             gap = levels[rung + 1] - level
@@ -334,6 +338,14 @@ class Study:
             if math.isfinite(left):
                 affordable = int(max(left, 0.0) / max(per_member_epoch * gap * 1.5, 1e-9))
                 keep = max(1, min(keep, affordable))
+                if not affordable:
+                    # Slower than planned: the best one's training is cut short, schedule and all,
+                    # rather than broken off in the middle.
+                    reach = level + max(left, 0.0) / max(per_member_epoch * 1.5, 1e-9)
+                    levels = [*levels[: rung + 1], min(reach, levels[-1])]
+                    for _, cohort in cohorts:
+                        total = cohort.engine.steps(cohort.structure, levels[-1])
+                        cohort.total_steps = max(total, cohort.step + 1)
             kept, audit = survivors(
                 scores, keep, num_audit=settings.num_audit if keep > 1 else 0, rng=rng
             )
@@ -745,8 +757,8 @@ class Study:
         most = max(self.settings.num_finalists, self.settings.most_finalists)
         wanted = 1.4 * most * self.settings.num_replicates * training
         if 2.8 * training > self.confirm_limit:
-            # Not even two seeds of one finalist: half of the time may go there, or nothing does.
-            return 2.8 * training if 2.8 * training <= self.confirm_limit / 0.3 * 0.5 else 0.0
+            # Not even two seeds of one finalist: better to explore well.
+            return 0.0
         return min(wanted, self.confirm_limit)
 
     def _time_plan(self, speed: float) -> float:
@@ -759,9 +771,13 @@ class Study:
         wanted = BRACKET_SIZES[0]
         for wanted in BRACKET_SIZES:
             epochs = settings.epochs
-            while epochs > settings.least_epochs and self._explorable(left, epochs, speed) < wanted:
-                epochs = max(settings.least_epochs, epochs / 1.25)
-            if self._explorable(left, epochs, speed) >= wanted:
+            # The last resort are trainings shorter than one would like: they come to their end.
+            least = min(settings.least_epochs if wanted > BRACKET_SIZES[-1] else 0.5, epochs)
+            share = 0.5 if wanted == BRACKET_SIZES[0] else DEAR_SHARE
+            room = share * left / speed
+            while epochs > least and self._bracket_size(room, epochs) < wanted:
+                epochs = max(least, epochs / 1.25)
+            if self._bracket_size(room, epochs) >= wanted:
                 break
         self.plan["bracket"] = wanted
         if epochs < settings.epochs:
@@ -788,10 +804,6 @@ class Study:
             f"{self._how_often(settings.num_replicates)}; {self.clock.left():.0f} s left"
         )
         return epochs
-
-    def _explorable(self, left: float, epochs: float, speed: float) -> int:
-        """Return how many Configs the first bracket could have with trainings of so many epochs."""
-        return self._bracket_size(left * 0.5 / speed, epochs)
 
     def _bracket_size(self, member_epochs: float, epochs: float) -> int:
         """Return how many Configs a bracket of so many member-epochs can start with."""
