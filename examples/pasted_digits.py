@@ -1,7 +1,7 @@
 """Segmentation and detection of handwritten digits, one to four pasted on 64 x 64 pixels.
 
     python examples/pasted_digits.py [FOLDER_OF_MNIST] [--task segmentation|detection]
-        [--images 4000] [--minutes 4]
+        [--images 4000] [--minutes 12]
 
 FOLDER_OF_MNIST holds MNIST's IDX files; without it the digits are scikit-learn's 8 x 8 ones,
 enlarged. Training images use training digits only, test images test digits only. Prints mean IoU
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("mnist", nargs="?", help="folder of MNIST's IDX files")
     parser.add_argument("--task", choices=["segmentation", "detection"], action="append")
     parser.add_argument("--images", type=int, default=4000)
-    parser.add_argument("--minutes", type=float, default=4.0)
+    parser.add_argument("--minutes", type=float, default=12.0)
     options = parser.parse_args()
     source = digits(options.mnist)
     train = paste(*source["train"], options.images, seed=1)

@@ -29,7 +29,7 @@ LOSSES: dict[Kind, tuple[str, ...]] = {
     "regression": ("mse", "mae", "huber", "log_cosh", "quantile", "poisson"),
     "binary": ("cross_entropy", "focal", "hinge", "mse"),
     "multiclass": ("cross_entropy", "focal", "hinge", "mse"),
-    "segmentation": ("cross_entropy", "focal", "dice", "ce_dice"),
+    "segmentation": ("ce_dice", "cross_entropy", "focal", "dice"),
     "embedding": ("contrastive", "triplet", "triplet_semi_hard"),
     "detection": ("giou", "l1"),
 }

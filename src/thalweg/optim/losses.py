@@ -260,10 +260,10 @@ LOSSES: dict[str, dict[str, Loss]] = {
         "mse": Loss(_softmax_mse, _SMOOTHING, source=_BRIER),
     },
     "segmentation": {
+        "ce_dice": Loss(dense.pixel_ce_dice, _SMOOTHING, source='Isensee et al., "nnU-Net", 2021'),
         "cross_entropy": Loss(dense.pixel_cross_entropy, _SMOOTHING),
         "focal": Loss(dense.pixel_focal, _FOCAL, source=_LIN),
         "dice": Loss(dense.pixel_dice, source='Milletari et al., "V-Net", 2016'),
-        "ce_dice": Loss(dense.pixel_ce_dice, _SMOOTHING, source='Isensee et al., "nnU-Net", 2021'),
     },
     "embedding": {
         "contrastive": Loss(
