@@ -183,7 +183,7 @@ def _known(data: TableDataset, rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
     if not data.task.classes or len(data.task.targets) > 1:
         return rows, 0
-    name = data.task.targets[0]
+    name: str = next(iter(data.task.targets))
     known = rows.filter(
         pl.col(name).is_null()
         | pl.col(name).cast(pl.String).str.strip_chars().is_in([str(c) for c in data.task.classes])

@@ -91,7 +91,7 @@ def load(
         ('setosa', 'versicolor', 'virginica')
     """
     tabular = {"group": group, "drop": drop, "columns": columns}
-    given = {
+    given: dict[str, Any] = {
         name: value
         for name, value in {**own, **tabular}.items()
         if value is not None
@@ -103,7 +103,7 @@ def load(
     if chosen not in MODALITIES:
         raise unknown_option("modality", chosen, MODALITIES)
     _check_options(chosen, given)
-    common = {
+    common: dict[str, Any] = {
         "task": task,
         "validation": validation,
         "test": test,

@@ -48,7 +48,10 @@ class InputShape:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> InputShape:
         """Rebuild from ``to_dict``; what the record leaves out is not there."""
-        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in record.items()})
+        values: dict[str, Any] = {
+            n: tuple(v) if isinstance(v, list) else v for n, v in record.items()
+        }
+        return cls(**values)
 
 
 def flat_size(inputs: InputShape) -> int:

@@ -250,7 +250,9 @@ class Recurrent:
             gates = gates[::-1]
             keep = None if keep is None else keep[::-1]
         recurrent_bias = params.get(f"{self.name}/recurrent_bias", jnp.zeros_like(bias))
-        states = recur(self.kind, gates, params[f"{self.name}/recurrent"], recurrent_bias, keep)
+        states: Any = recur(
+            self.kind, gates, params[f"{self.name}/recurrent"], recurrent_bias, keep
+        )
         return jnp.swapaxes(states[::-1] if self.reverse else states, 0, 1)
 
     @property
