@@ -737,10 +737,13 @@ class Study:
         first = timed(1)
         steps = min(every, cohort.plan.table_steps)
         if first * steps > LONG_PILOT_SECONDS:
-            # A few steps tell what one costs; an evaluation is what is left of a call.
-            short = timed(1)
-            steps = max(2, min(steps, round(LONG_PILOT_SECONDS / max(short, 1e-6))))
-            step = max(timed(steps) - short, 0.0) / (steps - 1)
+            # Some steps tell what one costs; an evaluation is what is left of a call. As many
+            # steps as it takes to tell them from the noise of the evaluation.
+            short, num, took = timed(1), 4, 0.0
+            while took < short + 0.5 * LONG_PILOT_SECONDS and num < steps:
+                num *= 4
+                took = timed(num)
+            step = max(took - short, 0.1 * took) / (num - 1)
             evaluation = max(short - step, 0.0)
             return (step * steps_per_epoch + evaluation * steps_per_epoch / every) / num_members
         timed(steps)
