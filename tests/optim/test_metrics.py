@@ -63,7 +63,8 @@ def on_host(kind, outputs, target, weight=None):
         outputs, target = outputs * SCALE + MEAN, target * SCALE + MEAN
     else:
         outputs = predict_outputs(kind, outputs.astype(np.float64))
-    return score(TASKS[kind], outputs, target, weight=weight)
+    scale = SCALE if kind == "regression" else None
+    return score(TASKS[kind], outputs, target, weight=weight, scale=scale)
 
 
 def assert_agree(ours: dict, theirs: dict) -> None:
