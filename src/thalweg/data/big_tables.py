@@ -18,13 +18,13 @@ import numpy as np
 
 from thalweg.data.dataset import Part
 from thalweg.data.image_files import on_disk
+from thalweg.data.sources import source_name
+from thalweg.data.tables import TableDataset, load_table
 from thalweg.errors import DataError, SourceError
 from thalweg.memory import host_bytes
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from thalweg.data.tables import TableDataset
 
 _EXPANSION = {".csv": 4.0, ".tsv": 4.0, ".parquet": 10.0, ".jsonl": 4.0, ".ndjson": 4.0}
 """About how many bytes a byte of a file takes while it is read whole."""
@@ -111,9 +111,6 @@ def load_big_table(source: Any, target: Any, options: dict[str, Any]) -> TableDa
         SourceError, DataError: as ``load_table``; rows of such a table cannot be split by group or
             by time.
     """
-    from thalweg.data.sources import source_name
-    from thalweg.data.tables import load_table
-
     for name in ("group", "time"):
         if options.get(name) is not None:
             raise DataError(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from thalweg.data.big_tables import is_big, load_big_table
 from thalweg.data.dataset import Dataset
 from thalweg.data.tables import load_table
 from thalweg.errors import OptionError, unknown_option
@@ -117,7 +118,10 @@ def load(
     elif time is not None:
         raise OptionError(f"time is an option of tables, series and ratings; got {chosen}")
     if chosen == "table":
-        return load_table(source, target, **common, **given)
+        options = {**common, **given}
+        if is_big(source):
+            return load_big_table(source, target, options)
+        return load_table(source, target, **options)
     if chosen == "images" and kind is not None:
         return vision.load_vision(source, target, **{**common, "task": kind}, **given)
     return _loader(chosen)(source, target, **common, **given)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from thalweg.data.big_tables import is_big, load_big_table
 from thalweg.data.columns import (
     Column,
     infer_columns,
@@ -270,21 +269,6 @@ def load_table(
         >>> load_table("iris").task.classes
         ('setosa', 'versicolor', 'virginica')
     """
-    if is_big(source):
-        options = {
-            "task": task,
-            "validation": validation,
-            "test": test,
-            "group": group,
-            "time": time,
-            "drop": drop,
-            "columns": columns,
-            "metric": metric,
-            "loss": loss,
-            "seed": seed,
-            "fractions": fractions,
-        }
-        return load_big_table(source, target, options)
     name = source_name(source)
     if target is None and is_built_in(source):
         target = "target"
