@@ -17,9 +17,11 @@ from jax.flatten_util import ravel_pytree
 from thalweg import Config
 from thalweg.models import InputShape, build
 from thalweg.nn import layers
-from thalweg.nn.layers import ACTIVATIONS, BatchNorm, Context, Dense, Embedding, LayerNorm
+from thalweg.nn.layers import ACTIVATIONS, Context, Dense, Embedding
+from thalweg.nn.normalisation import BatchNorm, LayerNorm
 from thalweg.optim.losses import LOSSES
 from thalweg.space import NORMALISATIONS
+from thalweg.task import ROW_KINDS
 from thalweg.training import backend
 
 DISTANCE = 1e-5
@@ -89,7 +91,7 @@ def loss_checks():
         "binary": {"": rng.integers(0, 2, 6), ", probabilities": rng.random(6)},
         "multiclass": {"": rng.integers(0, 4, 6), ", distributions": distributions},
     }
-    for kind, losses in LOSSES.items():
+    for kind, losses in ((kind, LOSSES[kind]) for kind in ROW_KINDS):
         outputs = x[:, :1] if kind == "binary" else x
         for name, loss in losses.items():
             for suffix, target in targets[kind].items():

@@ -115,3 +115,15 @@ def test_adding_problem(run: Run) -> None:
     said = run("adding_problem.py", "--length", 12, "--steps", 40, "--rows", 300)
     assert "GRU, clipped" in said
     assert Path("adding_problem.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_pasted_digits(run: Run) -> None:
+    said = run("pasted_digits.py", "--task", "detection", "--images", 80, "--minutes", 0.5)
+    assert "map_50" in said
+
+
+@pytest.mark.slow
+def test_verification(run: Run, shared_data: Path) -> None:
+    said = run("verification.py", shared_data / "sign_digits", "--minutes", 0.7)
+    assert "roc_auc" in said
