@@ -141,7 +141,13 @@ def image_recipe(asked: Question) -> Recipe:
         for flip in (0.0, 0.5)
     )
     return Recipe(
-        Space(domains), first, epochs, least_epochs=6.0, shortest_rung=0.5, replicates=3, trials=12
+        Space(domains),
+        first,
+        epochs,
+        least_epochs=max(6.0, 0.4 * epochs),
+        shortest_rung=0.5,
+        replicates=3,
+        trials=12,
     )
 
 
