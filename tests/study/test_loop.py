@@ -12,8 +12,11 @@ from customers import SPACE
 
 import thalweg as tw
 from thalweg.errors import BudgetError, DataError
-from thalweg.study.loop import Silent
+from thalweg.models import InputShape
+from thalweg.study.budget import Budget, Clock
+from thalweg.study.loop import Settings, Silent, Study
 from thalweg.study.records import Trial
+from thalweg.training.feed import TrainingData
 
 CURVE = {"step", "train_loss", "validation_loss", "validation", "train"}
 
@@ -248,3 +251,17 @@ def test_scores_that_are_no_numbers_are_null():
     record = Trial(0, "explore", tw.Config(), "mlp", 0, score=math.nan).to_dict()
     assert record["score"] is None
     json.dumps(record, allow_nan=False)
+
+
+@pytest.mark.parametrize("search", ["sobol", "random"])
+def test_asking_ends_where_hardly_any_configuration_was_compiled(search):
+    x, y = np.zeros((8, 2), np.float32), np.zeros((8, 1), np.float32)
+    data = TrainingData({"numeric": x}, y, {"numeric": x}, y)
+    budget = Budget(trials=8)
+    settings = Settings(
+        space=tw.Space(width=8, dropout=tw.Float(0.0, 0.5)), budget=budget, epochs=1, search=search
+    )
+    task = tw.Task("regression", ("y",))
+    study = Study(data, task, InputShape(2), settings, Clock(budget))
+    study._structures = {tw.Config(width=9).structure()}
+    assert study._ask(5) == []

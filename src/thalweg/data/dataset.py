@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -101,7 +102,7 @@ def concatenate(parts: Sequence[Part]) -> Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Encoder:
+class Encoder(ABC):
     """All that turns raw rows into a network's inputs, and its outputs into the user's terms.
 
     A saved model carries it alone: it holds no training rows.
@@ -116,6 +117,7 @@ class Encoder:
     task: Task
     target: TargetEncoder
 
+    @abstractmethod
     def encode(self, source: Any, *, with_target: bool = False) -> Part:
         """Encode raw rows.
 
@@ -131,12 +133,11 @@ class Encoder:
             SourceError, DataError: the source cannot be read, lacks something, or has labels that
                 are no class.
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def input_shape(self) -> dict[str, Any]:
         """What a network reads: the arguments of ``models.InputShape``."""
-        raise NotImplementedError
 
     def predictions(
         self, outputs: np.ndarray, part: Part, threshold: float | None = None

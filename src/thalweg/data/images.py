@@ -63,9 +63,9 @@ class ImageEncoder(Encoder):
             each. Files that cannot be read are left out, and ``notices`` says which.
         """
         target = None if self.task.targets in _IMPLIED_TARGETS else self.task.targets
-        source = _as_batch(source, self.shape)
+        source = as_batch(source, self.shape)
         listing = list_images(source, target, labelled=with_target)
-        found = _decode(listing, self.shape[:2], self.shape[2], self.value_range)
+        found = decode_listing(listing, self.shape[:2], self.shape[2], self.value_range)
         rows, images = found.kept, found.images
         notices = [*listing.notices, *found.notices]
         encoded = None
@@ -204,7 +204,7 @@ def load_images(
     wanted = check_fractions(fractions)
     listing = list_images(source, target)
     encoder, notices = _infer_target(listing, task)
-    found = _decode(listing, size, channels, None)
+    found = decode_listing(listing, size, channels, None)
     notices = [*listing.notices, *found.notices, *notices]
     values, images, rows = _with_labels(encoder, listing, found, listing.name, notices)
     height, width, planes = images.shape[1:]
@@ -218,7 +218,7 @@ def load_images(
     for part, other in (("validation", validation), ("test", test)):
         if other is not None:
             more = list_images(other, target)
-            decoded = _decode(more, (height, width), planes, found.value_range)
+            decoded = decode_listing(more, (height, width), planes, found.value_range)
             what = f"the {part} images"
             notices += [f"{what}: {notice}" for notice in (*more.notices, *decoded.notices)]
             chosen[part] = (*_with_labels(encoder, more, decoded, what, notices), more)
@@ -330,12 +330,20 @@ def _keys(listing: Listing, rows: np.ndarray) -> dict[str, np.ndarray]:
     return {"file": np.array(listing.files, dtype=object)[rows].astype(str)}
 
 
-def _decode(
+def decode_listing(
     listing: Listing,
     size: tuple[int, int] | None,
     channels: int | None,
     value_range: tuple[float, float] | None,
 ) -> _Found:
+    """Return the images of a listing as uint8 of one size.
+
+    Args:
+        listing: files, or arrays.
+        size: height and width; the usual choice where None.
+        channels: 1 or 3; as found where None.
+        value_range: values of arrays that become 0 and 255; their own range where None.
+    """
     if listing.arrays is None:
         decoded = image_files.read_images(
             listing.paths, image_size=size, channels=channels, names=listing.files or None
@@ -366,7 +374,7 @@ def _decode(
     return _Found(images, np.arange(len(images)), span, tuple(notices))
 
 
-def _as_batch(source: Any, shape: tuple[int, int, int]) -> Any:
+def as_batch(source: Any, shape: tuple[int, int, int]) -> Any:
     """Put a single image given as an array into a batch of one."""
     if not (hasattr(source, "ndim") and hasattr(source, "dtype")) or hasattr(source, "columns"):
         return source

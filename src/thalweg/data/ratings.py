@@ -9,7 +9,6 @@ row, which so teach what to expect of newcomers.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -38,7 +37,7 @@ from thalweg.data.pairs import (
     usual_column,
 )
 from thalweg.data.side import Side, positions, read_side
-from thalweg.data.sources import is_array, pair_frame, read_table, source_name
+from thalweg.data.sources import is_array, pair_frame, peek_header, read_table, source_name
 from thalweg.data.splits import check_fractions, split_rows
 from thalweg.data.targets import TargetEncoder, check_loss
 from thalweg.errors import DataError, OptionError, ThalwegError, did_you_mean, unknown_option
@@ -525,7 +524,7 @@ def claims(source: Any, options: Mapping[str, Any]) -> bool:
         return True
     if isinstance(source, (str, os.PathLike)) and Path(source).expanduser().is_dir():
         return _file_in(Path(source).expanduser(), _RATING_FILES) is not None
-    names = _header(source)
+    names = peek_header(source)
     if names is None:
         return False
     user, item = first_usual(names, USERS), first_usual(names, ITEMS)
@@ -537,24 +536,6 @@ def claims(source: Any, options: Mapping[str, Any]) -> bool:
     if isinstance(target, str) and plain_name(target) not in RATINGS:
         return False
     return len(rest) - len(known) <= 1 and len(rest) <= 3
-
-
-def _header(source: Any) -> list[str] | None:
-    """Return a source's column names without reading its rows; None where that is not possible."""
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source).expanduser()
-        if not path.is_file() or path.suffix.lower() not in (".csv", ".tsv", ".txt", ".tab"):
-            return None
-        try:
-            with path.open(encoding="utf-8-sig", errors="replace") as stream:
-                line = stream.readline(65_536).strip()
-        except OSError:
-            return None
-        return [name.strip().strip("\"'") for name in re.split(r"[,;\t|]", line)]
-    if is_array(source) or isinstance(source, tuple):
-        return None
-    names = list(source) if isinstance(source, Mapping) else getattr(source, "columns", None)
-    return None if names is None else [str(name) for name in names]
 
 
 def load_ratings(

@@ -20,7 +20,7 @@ from thalweg.data.dataset import PARTS, Dataset, Part
 from thalweg.data.histories import Layout, Line, history_and_target, infer_layout, read_lines
 from thalweg.data.sequences import SequenceDataset, SequenceEncoder, load_sequences
 from thalweg.data.series_encoder import SeriesEncoder
-from thalweg.data.sources import read_table, source_name
+from thalweg.data.sources import peek_header, read_table, source_name
 from thalweg.data.splits import check_fractions
 from thalweg.data.targets import TargetEncoder, check_loss
 from thalweg.data.windows import Clock, Filling, Segment, infer_clock, infer_season
@@ -113,7 +113,8 @@ def claims(source: Any, options: Mapping[str, Any]) -> bool:
         return True
     if not isinstance(source, (str, os.PathLike)) or not os.path.isfile(source):
         return False
-    if os.path.getsize(source) > 5_000_000:
+    names = peek_header(source)
+    if os.path.getsize(source) > 5_000_000 or (names is not None and len(names) != 2):
         return False
     try:
         frame = read_table(source)

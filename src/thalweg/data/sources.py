@@ -7,6 +7,7 @@ decided in ``thalweg.data.columns``.
 
 from __future__ import annotations
 
+import contextlib
 import glob as globbing
 import io
 import os
@@ -137,6 +138,24 @@ def is_array(source: Any) -> bool:
     if hasattr(source, "dtype") and hasattr(source, "shape") and hasattr(source, "ndim"):
         return getattr(source.dtype, "names", None) is None and not hasattr(source, "name")
     return isinstance(source, list) and bool(source) and isinstance(source[0], (list, tuple))
+
+
+def peek_header(source: Any) -> list[str] | None:
+    """Return a source's column names without reading its rows; None where that is not possible."""
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source).expanduser()
+        if not path.is_file() or path.suffix.lower() not in (".csv", ".tsv", ".txt", ".tab"):
+            return None
+        try:
+            with path.open(encoding="utf-8-sig", errors="replace") as stream:
+                line = stream.readline(65_536).strip()
+        except OSError:
+            return None
+        return [name.strip().strip("\"'") for name in re.split(r"[,;\t|]", line)]
+    if is_array(source) or isinstance(source, tuple):
+        return None
+    names = list(source) if isinstance(source, Mapping) else getattr(source, "columns", None)
+    return None if names is None else [str(name) for name in names]
 
 
 def pair_frame(
@@ -836,10 +855,9 @@ def _series(name: str, values: Any) -> pl.Series:
     cells = [None if isinstance(value, float) and value != value else value for value in values]
     kinds = {type(value) for value in cells if value is not None}
     if kinds <= {int, float} or len(kinds) <= 1:
-        try:
+        # What Polars has no type for (whole numbers beyond 128 bits, objects) is kept as text.
+        with contextlib.suppress(pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
             return pl.Series(name, cells, strict=False)
-        except Exception:
-            pass
     return pl.Series(name, [None if v is None else str(v) for v in cells], dtype=pl.String)
 
 

@@ -6,6 +6,7 @@ Images come as for classification (``images.py``), what is known of them as in `
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,9 +29,9 @@ from thalweg.data.image_sources import Listing, list_images
 from thalweg.data.images import (
     ImageDataset,
     ImageEncoder,
-    _as_batch,
-    _decode,
+    as_batch,
     channel_statistics,
+    decode_listing,
     load_images,
 )
 from thalweg.data.sources import source_name
@@ -73,7 +74,7 @@ class VisionEncoder(ImageEncoder):
             if is_annotated(source):
                 listing = _finder(self.task.kind)(source).listing
             else:
-                listing = list_images(_as_batch(source, self.shape), labelled=False)
+                listing = list_images(as_batch(source, self.shape), labelled=False)
             bare = Annotated(listing, [None] * len(listing))
             read = _read(bare, (height, width), channels, self.value_range)
             return _part(read, None, np.arange(len(read.images)), read.notices)
@@ -84,9 +85,9 @@ class VisionEncoder(ImageEncoder):
             raise DataError(f"no image has a {self.task.targets[0]}: scoring needs some")
         return _part(read, targets, kept, (*read.notices, *notices))
 
+    @abstractmethod
     def _targets(self, read: _Read) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Return encoded targets, the positions of the images that have one, and notices."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -518,7 +519,7 @@ def _read(
     value_range: tuple[float, float] | None,
 ) -> _Read:
     listing = found.listing
-    decoded = _decode(listing, size, channels, value_range)
+    decoded = decode_listing(listing, size, channels, value_range)
     rows = decoded.kept
     sizes = _sizes(listing, rows)
     files = tuple(listing.files[i] for i in rows) if listing.files else ()

@@ -103,6 +103,14 @@ class Network(Protocol):
         ...
 
 
+class Stateless:
+    """A network that carries nothing from step to step besides its parameters."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return nothing: there is no state."""
+        return {}
+
+
 def count_params(network: Network) -> int:
     """Return the number of trained numbers in a network."""
     return int(sum(np.prod(spec.shape, dtype=np.int64) for spec in network.params().values()))

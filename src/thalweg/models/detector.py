@@ -11,18 +11,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from thalweg.errors import SpaceError
 from thalweg.models.base import InputShape
-from thalweg.models.blocks import Upsample, block, chain, params_of, standardised, state_of
+from thalweg.models.blocks import (
+    Hourglass,
+    Upsample,
+    block,
+    chain,
+    fill_up,
+    filled_up,
+    level_widths,
+    params_of,
+    standardised,
+    state_of,
+)
 from thalweg.models.cnn import Block
 from thalweg.nn.boxes import NUM_SIDES, STRIDE
 from thalweg.nn.initialisers import Param
-from thalweg.nn.layers import Context, Params, State, dropout
-from thalweg.nn.pooling import max_pool
+from thalweg.nn.layers import Context, Params, State
 from thalweg.space import Structure
 
 # A cell's classes begin with a probability of 0.1, as objects are rare: log(0.1 / 0.9). Without it
@@ -60,9 +68,7 @@ class Detector:
     @cached_property
     def _size(self) -> tuple[int, int]:
         """Height and width, filled up so that every level can be halved."""
-        step = STRIDE * 2 ** (len(self.widths) - 1)
-        height, width, _ = self._image
-        return -(-height // step) * step, -(-width // step) * step
+        return filled_up(self._image, STRIDE * 2 ** (len(self.widths) - 1))
 
     def _block(self, name: str, inputs: int, units: int, stride: int = 1) -> Block:
         kind = (self.activation, self.normalisation, self.kernel_size)
@@ -78,41 +84,36 @@ class Detector:
         )
 
     @cached_property
-    def _down(self) -> tuple[tuple[Block, Block], ...]:
+    def _levels(self) -> Hourglass:
         before = (self.widths[0], *self.widths)
-        return tuple(
+        down = tuple(
             (
                 self._block(f"down_{i}_0", before[i], width),
                 self._block(f"down_{i}_1", width, width),
             )
             for i, width in enumerate(self.widths)
         )
-
-    @cached_property
-    def _up(self) -> tuple[tuple[Upsample, Block], ...]:
-        """The way up, the coarsest level first."""
-        levels = range(len(self.widths) - 2, -1, -1)
-        return tuple(
+        up = tuple(
             (
                 Upsample(f"spread_{i}", self.widths[i + 1], self.widths[i]),
-                self._block(f"up_{i}", 2 * self.widths[i], self.widths[i]),
+                (self._block(f"up_{i}", 2 * self.widths[i], self.widths[i]),),
             )
-            for i in levels
+            for i in range(len(self.widths) - 2, -1, -1)
         )
+        return Hourglass(down, up)
 
     @cached_property
     def _output(self) -> Block:
         units = self.num_classes + NUM_SIDES
         return block("output", self.widths[0], units, "identity", "none", 1)
 
-    @cached_property
+    @property
     def _all(self) -> tuple[Block, ...]:
-        down = [one for level in self._down for one in level]
-        return (*self._stem, *down, *(one for _, one in self._up), self._output)
+        return (*self._stem, *self._levels.blocks, self._output)
 
     def params(self) -> dict[str, Param]:
         """Return the parameters of every layer."""
-        return params_of((*self._all, *(spread for spread, _ in self._up)))
+        return params_of((*self._all, *self._levels.spreads))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the running averages of batch normalisation."""
@@ -124,20 +125,8 @@ class Detector:
         """Return class logits and distances [B, h, w, C + 4], and the new running averages."""
         x = standardised(fields, self.inputs, context)
         rows, columns = -(-x.shape[1] // STRIDE), -(-x.shape[2] // STRIDE)
-        spare = (self._size[0] - x.shape[1], self._size[1] - x.shape[2])
-        if any(spare):
-            x = jnp.pad(x, ((0, 0), (0, spare[0]), (0, spare[1]), (0, 0)), mode="edge")
-        x, state = chain(self._stem, params, state, x, context)
-        bridges = []
-        for i, level in enumerate(self._down):
-            if i:
-                bridges.append(x)
-                x = max_pool(x)
-            x, state = chain(level, params, state, x, context)
-        x = dropout(x, context, 0)
-        for spread, one in self._up:
-            x = jnp.concatenate([bridges.pop(), spread.apply(params, x)], axis=-1)
-            x, state = one.apply(params, state, x, context)
+        x, state = chain(self._stem, params, state, fill_up(x, self._size), context)
+        x, state = self._levels.apply(params, state, x, context)
         x, state = self._output.apply(params, state, x, context)
         start = np.array([PRIOR] * self.num_classes + [REACH] * NUM_SIDES, np.float32)
         return x[:, :rows, :columns] + start, state
@@ -147,11 +136,8 @@ class Detector:
         height, width = self._size
         total = self._stem[0].flops((height, width))
         total += self._stem[1].flops((height // 2, width // 2))
-        for i, level in enumerate(self._down):
-            total += sum(one.flops(self._at(i)) for one in level)
-        for i, (spread, one) in enumerate(reversed(self._up)):
-            total += spread.flops(self._at(i + 1)) + one.flops(self._at(i))
-        return total + self._output.flops(self._at(0))
+        cells = (height // STRIDE, width // STRIDE)
+        return total + self._levels.flops(cells) + self._output.flops(cells)
 
     def activation_floats(self) -> float:
         """Return the numbers that one image's forward pass computes on its way."""
@@ -161,9 +147,6 @@ class Detector:
             total += pixels / STRIDE**2 / 4**i * width * 5
         return total + pixels / STRIDE**2 * (self.num_classes + NUM_SIDES) * 2
 
-    def _at(self, level: int) -> tuple[int, int]:
-        return self._size[0] // STRIDE >> level, self._size[1] // STRIDE >> level
-
 
 def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Detector:
     """Return the detector of a structure.
@@ -171,16 +154,7 @@ def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Detecto
     ``depth`` is the number of levels of the grid and ``width`` the channels of the finest, doubled
     from level to level; or ``width`` lists the channels of all. ``num_outputs`` are the classes.
     """
-    if inputs.image is None:
-        raise SpaceError("the family detector reads images; this data has none: choose another")
-    widths = structure.width
-    if not isinstance(widths, tuple):
-        widths = tuple(widths * 2**level for level in range(max(1, structure.depth)))
-    if STRIDE * 2 ** (len(widths) - 1) > min(inputs.image[:2]):
-        raise SpaceError(
-            f"{len(widths)} levels halve an image of {inputs.image[0]} x {inputs.image[1]} below "
-            "one cell: lower depth"
-        )
+    widths = level_widths(structure, inputs, STRIDE, "one cell")
     return Detector(
         inputs,
         num_outputs,

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from jax import Array
 
-from thalweg.models.base import InputShape, flat_inputs, flat_size
+from thalweg.models.base import InputShape, Stateless, flat_inputs, flat_size
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import Context, Dense, Embedding, Params, State, mixup, numeric_noise
 from thalweg.space import Structure
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Stateless):
     """outputs = x W + b + Σ_c E_c[code_c]: categories enter as if one-hot encoded."""
 
     inputs: InputShape
@@ -35,10 +34,6 @@ class Linear:
         """Return kernel, bias and the tables of categories."""
         embedding = self._embedding.params() if self._embedding else {}
         return {**embedding, **self._dense.params()}
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return nothing: a linear model has no state."""
-        return {}
 
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context

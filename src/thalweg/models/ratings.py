@@ -30,19 +30,17 @@ import numpy as np
 from jax import Array
 
 from thalweg.errors import SpaceError
-from thalweg.models.base import InputShape
+from thalweg.models.base import InputShape, Stateless
+from thalweg.models.mlp import HiddenLayers
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import (
-    ACTIVATIONS,
     Context,
-    Dense,
     Params,
     State,
     dropout,
     mixup,
     numeric_noise,
 )
-from thalweg.nn.normalisation import BatchNorm, LayerNorm
 from thalweg.space import Structure
 
 FACTOR_DEVIATION = 0.1
@@ -128,7 +126,7 @@ def _side_width(cardinality: int) -> int:
 
 
 @dataclass(frozen=True)
-class Bias:
+class Bias(Stateless):
     """μ + b_u + b_i + s(x), with a weight for each numeric column and each code of a category."""
 
     inputs: InputShape
@@ -147,10 +145,6 @@ class Bias:
         if self.inputs.numeric:
             specs |= _table("bias/numeric", self.inputs.numeric, 1, 1e-4)
         return specs
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return nothing: there is no state."""
-        return {}
 
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
@@ -199,7 +193,7 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class MatrixFactorisation:
+class MatrixFactorisation(Stateless):
     """bias + p_u · q_i.
 
     Dropout acts on the products of single factors.
@@ -220,10 +214,6 @@ class MatrixFactorisation:
         """Return biases and tables of factors."""
         return {**self._bias.params(), **self._vectors.params()}
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Return nothing: there is no state."""
-        return {}
-
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
     ) -> tuple[Array, State]:
@@ -243,73 +233,9 @@ class MatrixFactorisation:
         return self._bias.activation_floats() + 3.0 * self.factors
 
 
-@dataclass(frozen=True)
-class _Stack:
-    """[dense → normalisation → activation → dropout] × depth → dense."""
-
-    name: str
-    inputs: int
-    widths: tuple[int, ...]
-    outputs: int
-    activation: str
-    normalisation: str
-    salt: int
-
-    @cached_property
-    def _hidden(self) -> tuple[tuple[Dense, BatchNorm | LayerNorm | None], ...]:
-        layers = []
-        size = self.inputs
-        for i, width in enumerate(self.widths):
-            norm = None
-            if self.normalisation == "batch":
-                norm = BatchNorm(f"{self.name}/norm_{i}", width)
-            elif self.normalisation in ("layer", "group"):
-                # A row of features is one group.
-                norm = LayerNorm(f"{self.name}/norm_{i}", width)
-            bias = not isinstance(norm, BatchNorm)
-            layers.append((Dense(f"{self.name}/hidden_{i}", size, width, bias), norm))
-            size = width
-        return tuple(layers)
-
-    @cached_property
-    def _output(self) -> Dense:
-        size = self.widths[-1] if self.widths else self.inputs
-        return Dense(f"{self.name}/output", size, self.outputs)
-
-    def params(self) -> dict[str, Param]:
-        specs: dict[str, Param] = {}
-        for dense, norm in self._hidden:
-            specs |= dense.params()
-            if norm is not None:
-                specs |= norm.params()
-        return {**specs, **self._output.params()}
-
-    def state(self) -> dict[str, np.ndarray]:
-        states: dict[str, np.ndarray] = {}
-        for _, norm in self._hidden:
-            if isinstance(norm, BatchNorm):
-                states |= norm.state()
-        return states
-
-    def apply(
-        self, params: Params, state: State, x: Array, context: Context
-    ) -> tuple[Array, State]:
-        activate = ACTIVATIONS[self.activation]
-        for i, (dense, norm) in enumerate(self._hidden):
-            x = dense.apply(params, x)
-            if isinstance(norm, BatchNorm):
-                x, state = norm.apply(params, state, x, context)
-            elif norm is not None:
-                x = norm.apply(params, x)
-            x = dropout(activate(x), context, self.salt + i)
-        return self._output.apply(params, x), state
-
-    def flops(self) -> float:
-        layers = [dense for dense, _ in self._hidden] + [self._output]
-        return 2.0 * sum(layer.inputs * layer.units for layer in layers)
-
-    def activation_floats(self) -> float:
-        return float(self.inputs + 3 * sum(self.widths) + self.outputs)
+def _row_norm(normalisation: str) -> str:
+    """Return the normalisation of a row of features, which is one group."""
+    return "layer" if normalisation == "group" else normalisation
 
 
 @dataclass(frozen=True)
@@ -339,9 +265,17 @@ class NeuMF:
         return Factors("mlp_factors", self._sides, self.factors)
 
     @cached_property
-    def _stack(self) -> _Stack:
+    def _stack(self) -> HiddenLayers:
         size = 2 * self.factors + self._sides.width(0) + self._sides.width(1)
-        return _Stack("mlp", size, self.widths, 1, self.activation, self.normalisation, 10)
+        return HiddenLayers(
+            size,
+            self.widths,
+            1,
+            self.activation,
+            _row_norm(self.normalisation),
+            prefix="mlp/",
+            salt=10,
+        )
 
     def params(self) -> dict[str, Param]:
         """Return biases, both tables of factors and the layers."""
@@ -399,7 +333,7 @@ class TwoTower:
     def _vectors(self) -> Factors:
         return Factors("factors", self._bias.sides, self.factors)
 
-    def _tower(self, side: int) -> _Stack | None:
+    def _tower(self, side: int) -> HiddenLayers | None:
         """Return the perceptron of a tower; None where it would have nothing to add."""
         size = self._bias.sides.width(side)
         if self.widths:
@@ -407,14 +341,14 @@ class TwoTower:
         if not size:
             return None
         name = ("user_tower", "item_tower")[side]
-        return _Stack(
-            name,
+        return HiddenLayers(
             size,
             self.widths,
             self.factors,
             self.activation,
-            self.normalisation,
-            10 + 10 * side,
+            _row_norm(self.normalisation),
+            prefix=f"{name}/",
+            salt=10 + 10 * side,
         )
 
     def params(self) -> dict[str, Param]:

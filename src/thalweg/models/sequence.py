@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from thalweg.models.base import InputShape, Network
+from thalweg.models.base import InputShape, Network, Stateless, activation_floats
 from thalweg.nn.attention import EncoderBlock, sinusoids
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import (
@@ -116,7 +116,7 @@ def pooled(x: Array, mask: Array | None, how: str) -> Array:
 
 
 @dataclass(frozen=True)
-class RecurrentNetwork:
+class RecurrentNetwork(Stateless):
     """Stacked RNN, LSTM or GRU; the last state (or a mean or maximum of all) goes to the head."""
 
     inputs: InputShape
@@ -127,10 +127,6 @@ class RecurrentNetwork:
     def params(self) -> dict[str, Param]:
         """Return the parameters of cells and head."""
         return {**self.stack.params(), **self.head.params()}
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return nothing: the hidden state begins anew with each row."""
-        return {}
 
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
@@ -155,7 +151,7 @@ class RecurrentNetwork:
 
 
 @dataclass(frozen=True)
-class ConvolutionNetwork:
+class ConvolutionNetwork(Stateless):
     """Causal convolutions whose dilation doubles, with skip connections.
 
     Source: Bai, Kolter and Koltun, "An Empirical Evaluation of Generic Convolutional and Recurrent
@@ -186,10 +182,6 @@ class ConvolutionNetwork:
             specs |= conv.params()
             specs |= skip.params() if skip is not None else {}
         return {**specs, **self.head.params()}
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return nothing."""
-        return {}
 
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
@@ -225,7 +217,7 @@ class ConvolutionNetwork:
 
 
 @dataclass(frozen=True)
-class TransformerNetwork:
+class TransformerNetwork(Stateless):
     """A Transformer encoder over patches of steps.
 
     Source: Vaswani et al., 2017; patches: Nie et al., "A Time Series is Worth 64 Words", 2023.
@@ -252,10 +244,6 @@ class TransformerNetwork:
         for block in self.blocks:
             specs |= block.params()
         return {**specs, **self.head.params()}
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return nothing."""
-        return {}
 
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
@@ -301,7 +289,7 @@ TREND_STEPS = 25
 
 
 @dataclass(frozen=True)
-class DLinear:
+class DLinear(Stateless):
     """Each target's past, as trend and remainder, by two linear maps that all targets share.
 
     ŷ_{h,v} = Σ_t A_{h,t}·trend_{t,v} + Σ_t B_{h,t}·(x − trend)_{t,v} + b_h
@@ -332,10 +320,6 @@ class DLinear:
             shape = (self.inputs.future[1], self.inputs.num_targets)
             specs["future/kernel"] = Param(shape, "kernel", *shape)
         return specs
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return nothing."""
-        return {}
 
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
@@ -416,8 +400,6 @@ class InstanceNormalised:
 
     def activation_floats(self) -> float:
         """Return the numbers that a row's forward pass computes on its way."""
-        from thalweg.models.base import activation_floats
-
         return activation_floats(self.network)
 
 

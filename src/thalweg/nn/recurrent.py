@@ -4,8 +4,7 @@ The inputs' share of all gates is one product before the loop over time, and the
 recurrent weights is one product after it: inside the loop remain one small product and what is done
 entry by entry. JAX's own gradient of a scan adds up the weights' gradient step by step, which costs
 a second product and a pass over the weights at each. A sigmoid is computed by tanh, which XLA's CPU
-compiler has as vector code: an LSTM's forward pass takes half the time. What the product and the
-record of a step both read stands behind a barrier, or the compiler computes it for each of them.
+compiler has as vector code: an LSTM's forward pass takes half the time.
 
 Gates stand side by side along the last axis, in torch's order: LSTM i, f, g, o; GRU r, z, n.
 Sources: Elman, "Finding Structure in Time", 1990; Hochreiter and Schmidhuber, "Long Short-Term
@@ -68,7 +67,7 @@ def _lstm_forward(inputs: Array, recurrent: Array, h: Array, c: Array) -> Any:
     # All four at once: sigmoid(x) = tanh(x / 2) / 2 + 1/2 for i, f and o, tanh for g.
     scale = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), units)
     shift = np.repeat(np.array([0.5, 0.5, 0.0, 0.5], np.float32), units)
-    gates = barrier(jnp.tanh((inputs + recurrent) * scale) * scale + shift)
+    gates = jnp.tanh((inputs + recurrent) * scale) * scale + shift
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     cell = f * c + i * g
     squashed = jnp.tanh(cell)
@@ -88,7 +87,6 @@ def _lstm_backward(kept: Any, h: Array, c: Array, dh: Array, dc: Array) -> Any:
         ],
         axis=-1,
     )
-    d = barrier(d)
     return d, d, jnp.zeros_like(dh), dc * f
 
 
@@ -106,8 +104,7 @@ def _gru_backward(kept: Any, h: Array, c: Array, dh: Array, dc: Array) -> Any:
     dz = dh * (h - n) * z * (1.0 - z)
     dr = dn * hn * r * (1.0 - r)
     d_inputs = jnp.concatenate([dr, dz, dn], axis=-1)
-    d_recurrent = barrier(jnp.concatenate([dr, dz, dn * r], axis=-1))
-    return d_inputs, d_recurrent, dh * z, dc
+    return d_inputs, jnp.concatenate([dr, dz, dn * r], axis=-1), dh * z, dc
 
 
 _CELLS = {

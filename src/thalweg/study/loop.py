@@ -31,6 +31,7 @@ from thalweg.training.scalars import features_of
 
 DEFAULT_TRIALS = 64
 MAX_BRACKET = 1024
+MOST_ASKED = 100
 FINISH_SECONDS = 1.5
 EXPLORE_SHARE = 0.45
 PATIENCE_BRACKETS = 3
@@ -220,7 +221,15 @@ class Study:
             structural = tuple(EXTERNAL)
             own = [c for c in self._space_configs if c.structure(structural).external == external]
             features = features_of(own, self.task, row_weight=self.data.weight is not None)
-            self.engines[external] = Engine(self.data, self.task, self.inputs, features)
+            engine = Engine(self.data, self.task, self.inputs, features)
+            self.engines[external] = engine
+            total = len(self.data.validation_target)
+            notice = (
+                f"trials are judged on {engine.num_validation:,} of {total:,} validation rows, "
+                "as many as memory has room for; the winner is scored on all"
+            )
+            if engine.num_validation < total and notice not in self.notices:
+                self.notices.append(notice)
         return self.engines[external]
 
     def _fold_engine(self, external: str | None, fold: int) -> Engine:
@@ -281,10 +290,12 @@ class Study:
     def _ask(self, num: int) -> list[Config]:
         first = self._pending[:num]
         self._pending = self._pending[num:]
-        found = list(first)
-        while len(found) < num:
+        found, asked = list(first), 0
+        # A space may hold hardly any Config of the structures that were compiled.
+        while len(found) < num and asked < MOST_ASKED * num:
             wanted = num - len(found)
             self.searcher, configs = self.searcher.ask(wanted)
+            asked += wanted
             found += [c for c in configs if self._is_compiled(c)]
             if len(configs) < wanted:
                 break
