@@ -17,6 +17,7 @@ import numpy as np
 from jax import Array, lax
 
 from thalweg.nn import noise
+from thalweg.nn.kernels import apart
 from thalweg.nn.layers import Context
 
 NAMES: tuple[str, ...] = (
@@ -60,10 +61,15 @@ def augment(x: Array, context: Context) -> Array:
     Returns:
         The changed images; ``x`` itself outside training.
     """
-    strengths = context.augment
-    if not context.train or context.key is None or not strengths:
+    strengths, key = context.augment, context.key
+    if not context.train or key is None or not strengths:
         return x
-    key = noise.fold(context.key, _SALT)
+    # Apart, or each tap of the first convolution would interpolate its own image again.
+    return apart(lambda x: _augmented(x, strengths, key), x)
+
+
+def _augmented(x: Array, strengths: Mapping[str, Array], key: Array) -> Array:
+    key = noise.fold(key, _SALT)
     num_images = x.shape[0]
 
     # The barriers here and below keep XLA from computing small things again for every pixel.
@@ -114,6 +120,11 @@ def cutmix(x: Array, context: Context) -> Array:
     """
     if not context.train or context.mix is None:
         return x
+    return apart(lambda x: _mixed(x, context), x)
+
+
+def _mixed(x: Array, context: Context) -> Array:
+    assert context.mix is not None
     own: Array = context.mix
     if context.cutmix is not None and context.key is not None:
         key = noise.fold(context.key, _SALT)

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from thalweg.nn import noise
+from thalweg.nn.kernels import apart
 from thalweg.task import IGNORE
 
 MOVES = ("flip", "shift", "rotation", "zoom")
@@ -47,6 +48,13 @@ def together(
     """
     if not any(name in strengths for name in MOVES):
         return image, target
+    # Apart, or each tap of the first convolution would read its own moved image again.
+    return apart(lambda image: _together(kind, image, target, strengths, key), image)
+
+
+def _together(
+    kind: str, image: Array, target: Array, strengths: Mapping[str, Array], key: Array
+) -> tuple[Array, Array]:
     num, height, width = image.shape[:3]
     matrix, offset = _maps(num, height, width, strengths, key)
     only_flips = not any(name in strengths for name in MOVES if name != "flip")

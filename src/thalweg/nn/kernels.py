@@ -45,10 +45,10 @@ def apart(function: Callable[[Array], Any], x: Array) -> Any:
         return function(x)
 
     def nothing(x: Array) -> Any:
-        return jax.tree.map(
-            lambda s: jnp.full(s.shape, jnp.nan if s.dtype == x.dtype else 0, s.dtype),
-            jax.eval_shape(function, x),
-        )
+        def empty(s: jax.ShapeDtypeStruct) -> Array:
+            return jnp.full(s.shape, jnp.nan if jnp.issubdtype(s.dtype, jnp.floating) else 0, s.dtype)
+
+        return jax.tree.map(empty, jax.eval_shape(function, x))
 
     return lax.cond(x[(0,) * x.ndim] < jnp.inf, function, nothing, x)
 
