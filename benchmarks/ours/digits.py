@@ -11,7 +11,8 @@ from protocol import clock, play, result
 from thalweg.models import InputShape
 from thalweg.space import Choice, Float, Space, Switch
 from thalweg.study.budget import Budget, Clock
-from thalweg.study.loop import Settings, Study
+from thalweg.study.loop import Study
+from thalweg.study.settings import Settings
 from thalweg.task import Task
 from thalweg.training.cohort import TrainingData
 

@@ -14,8 +14,9 @@ import thalweg as tw
 from thalweg.errors import BudgetError, DataError
 from thalweg.models import InputShape
 from thalweg.study.budget import Budget, Clock
-from thalweg.study.loop import Settings, Silent, Study
+from thalweg.study.loop import Silent, Study
 from thalweg.study.records import Trial
+from thalweg.study.settings import Settings
 from thalweg.training.feed import TrainingData
 
 CURVE = {"step", "train_loss", "validation_loss", "validation", "train"}

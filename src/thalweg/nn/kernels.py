@@ -46,7 +46,9 @@ def apart(function: Callable[[Array], Any], x: Array) -> Any:
 
     def nothing(x: Array) -> Any:
         def empty(s: jax.ShapeDtypeStruct) -> Array:
-            return jnp.full(s.shape, jnp.nan if jnp.issubdtype(s.dtype, jnp.floating) else 0, s.dtype)
+            return jnp.full(
+                s.shape, jnp.nan if jnp.issubdtype(s.dtype, jnp.floating) else 0, s.dtype
+            )
 
         return jax.tree.map(empty, jax.eval_shape(function, x))
 

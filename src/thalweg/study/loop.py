@@ -20,25 +20,31 @@ from thalweg.models import InputShape
 from thalweg.optim.external import EXTERNAL
 from thalweg.search import Searcher, make_searcher
 from thalweg.search.halving import num_rungs_for, rungs, survivors
-from thalweg.space import Config, Space, Structure
-from thalweg.study.budget import Budget, Clock
+from thalweg.space import Config, Structure
+from thalweg.study.budget import Clock
+from thalweg.study.pacing import (
+    BRACKET_SIZES,
+    CONFIRM_SHARE,
+    MAX_BRACKET,
+    affordable_finalists,
+    bracket_size,
+    confirmation_seconds,
+    full_training,
+    member_epoch_seconds,
+)
 from thalweg.study.records import Phase, Trial
+from thalweg.study.settings import Settings
 from thalweg.task import Task
 from thalweg.training import backend
 from thalweg.training.cohort import Cohort, Engine, TrainingData, run_tasks
 from thalweg.training.plan import estimated_step_seconds
 from thalweg.training.scalars import features_of
 
-DEFAULT_TRIALS = 64
-MAX_BRACKET = 1024
 MOST_ASKED = 100
 FINISH_SECONDS = 1.5
 EXPLORE_SHARE = 0.45
 PATIENCE_BRACKETS = 3
-LONG_PILOT_SECONDS = 1.0
 PILOT_SHARE = 0.3
-DEAR_SHARE = 0.75
-BRACKET_SIZES = (24, 12, 6, 3)
 
 
 class Listener(Protocol):
@@ -72,48 +78,6 @@ class Silent:
 
     def update(self, **state: Any) -> None:
         """Say nothing."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a study is run.
-
-    Args:
-        space: what is searched.
-        budget: time or trials.
-        epochs: passes over the training rows of a full training.
-        least_epochs: a time budget does not cut a full training below so many.
-        shortest_rung: epochs after which members are first compared, at the least.
-        default_trials: trials where the budget names neither a time nor a number.
-        search: name of the searcher.
-        halving: whether losers are dropped early.
-        reduction_factor: the share that goes on at each rung is one in so many.
-        num_finalists: Configs trained again under fresh seeds.
-        most_finalists: how many there may be where a time budget has room for them.
-        num_replicates: fresh seeds of each finalist, each on a fold of its own where there are
-            folds.
-        num_audit: members of each bracket that go on by chance.
-        seed: seed of everything.
-        first: Configs to try before the searcher's.
-        refit: whether time is kept for training the winner again on all rows.
-    """
-
-    space: Space
-    budget: Budget
-    epochs: float
-    least_epochs: float = 2.0
-    shortest_rung: float = 1.0
-    default_trials: int = DEFAULT_TRIALS
-    search: str = "sobol"
-    halving: bool = True
-    reduction_factor: int = 3
-    num_finalists: int = 3
-    most_finalists: int = 0
-    num_replicates: int = 5
-    num_audit: int = 1
-    seed: int = 0
-    first: tuple[Config, ...] = ()
-    refit: bool = False
 
 
 @dataclass
@@ -654,7 +618,7 @@ class Study:
             # Where trainings are dear, one bracket has all the time there is for exploring.
             several = self.plan["bracket"] == BRACKET_SIZES[0]
             share = left * EXPLORE_SHARE if brackets == 0 and several else left
-            size = self._bracket_size(share / speed, epochs)
+            size = bracket_size(settings, share / speed, epochs, self._most_members())
             size = int(min(size, limit - len(self.trials)))
             if self._stop() or size < 1 or (brackets and size < 4):
                 reason = "the time budget is used up"
@@ -711,7 +675,7 @@ class Study:
                     break
                 kept = list(range(workers * cohort.plan.width))
                 cohort.select(kept)
-                seconds.append(self._member_epoch_seconds(cohort, len(kept)))
+                seconds.append(member_epoch_seconds(cohort, len(kept), self.pool))
                 tried.add(cohort.structure)
         if len(tried) < len(by_structure):
             self._structures = tried
@@ -734,32 +698,6 @@ class Study:
         size = engine.batch_size(structure)
         return estimated_step_seconds(engine.network(structure), size, engine.platform) / size
 
-    def _member_epoch_seconds(self, cohort: Cohort, num_members: int) -> float:
-        """Measure the seconds of one member's epoch, its share of evaluations included."""
-
-        def timed(steps: int) -> float:
-            start = self.clock.elapsed()
-            cohort.advance(steps, self.pool)
-            return self.clock.elapsed() - start
-
-        steps_per_epoch = self.data.num_rows / cohort.batch_size
-        every = cohort.steps_per_evaluation
-        # The first call warms up; only later ones are what training costs.
-        first = timed(1)
-        steps = min(every, cohort.plan.table_steps)
-        if first * steps > LONG_PILOT_SECONDS:
-            # Some steps tell what one costs; an evaluation is what is left of a call. As many
-            # steps as it takes to tell them from the noise of the evaluation.
-            short, num, took = timed(1), 4, 0.0
-            while took < short + 0.5 * LONG_PILOT_SECONDS and num < steps:
-                num *= 4
-                took = timed(num)
-            step = max(took - short, 0.1 * took) / (num - 1)
-            evaluation = max(short - step, 0.0)
-            return (step * steps_per_epoch + evaluation * steps_per_epoch / every) / num_members
-        timed(steps)
-        return timed(steps) * steps_per_epoch / (steps * num_members)
-
     def _confirm_seconds(self, training: float) -> float:
         """Return the seconds to set aside for confirming, where a full training takes so many.
 
@@ -767,32 +705,14 @@ class Study:
         turn out to be faster.
         """
         if self.confirm_limit is None:
-            self.confirm_limit = 0.3 * max(self.clock.left() - self.reserve, 0.1)
-        most = max(self.settings.num_finalists, self.settings.most_finalists)
-        wanted = 1.4 * most * self.settings.num_replicates * training
-        if 2.8 * training > self.confirm_limit:
-            # Not even two seeds of one finalist: better to explore well.
-            return 0.0
-        return min(wanted, self.confirm_limit)
+            self.confirm_limit = CONFIRM_SHARE * max(self.clock.left() - self.reserve, 0.1)
+        return confirmation_seconds(self.settings, training, self.confirm_limit)
 
     def _time_plan(self, speed: float) -> float:
         """Plan brackets and confirmation, and return the epochs of a full training."""
         settings = self.settings
         left = max(self.clock.left() - self.reserve, 0.1)
-        epochs = settings.epochs
-        # Two dozen Configs in the first bracket, if need be with shorter trainings; where these
-        # would get too short, fewer Configs.
-        wanted = BRACKET_SIZES[0]
-        for wanted in BRACKET_SIZES:
-            epochs = settings.epochs
-            # The last resort are trainings shorter than one would like: they come to their end.
-            least = min(settings.least_epochs if wanted > BRACKET_SIZES[-1] else 0.5, epochs)
-            share = 0.5 if wanted == BRACKET_SIZES[0] else DEAR_SHARE
-            room = share * left / speed
-            while epochs > least and self._bracket_size(room, epochs) < wanted:
-                epochs = max(least, epochs / 1.25)
-            if self._bracket_size(room, epochs) >= wanted:
-                break
+        epochs, wanted = full_training(settings, left / speed, self._most_members())
         self.plan["bracket"] = wanted
         if epochs < settings.epochs:
             self.notices.append(
@@ -805,7 +725,8 @@ class Study:
             self.reserve += 2.0 + 1.5 * settings.num_replicates * epochs * speed
             left = max(self.clock.left() - self.reserve, 0.1)
         confirm = self._confirm_seconds(epochs * speed)
-        size = self._bracket_size((left - confirm) * EXPLORE_SHARE / speed, epochs)
+        room = (left - confirm) * EXPLORE_SHARE / speed
+        size = bracket_size(settings, room, epochs, self._most_members())
         self.plan |= {
             "epochs": epochs,
             "first_bracket": size,
@@ -818,24 +739,6 @@ class Study:
             f"{self._how_often(settings.num_replicates)}; {self.clock.left():.0f} s left"
         )
         return epochs
-
-    def _bracket_size(self, member_epochs: float, epochs: float) -> int:
-        """Return how many Configs a bracket of so many member-epochs can start with."""
-        factor = self.settings.reduction_factor
-        size = 1
-        most = self._most_members()
-        for num in (4, 8, 16, 32, 64, 128, 256, 512, MAX_BRACKET):
-            count = num_rungs_for(num, epochs, factor, self.settings.shortest_rung)
-            levels = rungs(epochs, factor, count if self.settings.halving else 1)
-            cost, before = 0.0, 0.0
-            for rung, level in enumerate(levels):
-                cost += num / factor**rung * (level - before)
-                before = level
-            fit = int(num * member_epochs / max(cost, 1e-9))
-            if fit < num:
-                return min(max(size, fit), most)
-            size = min(fit, most)
-        return size
 
     def _most_members(self) -> int:
         """Return how many members of the space's largest network fit into memory at once."""
@@ -852,15 +755,7 @@ class Study:
         Room for more is spent on more finalists (their order in the exploration is partly luck);
         too little room on fewer replicates of the usual number.
         """
-        settings = self.settings
-        if settings.num_finalists == 0 or settings.num_replicates == 0 or self.interrupted():
+        if self.interrupted():
             return [], 0
-        runs = int((self.clock.left() - self.reserve) / max(1.3 * training, 1e-9))
-        most = max(settings.num_finalists, settings.most_finalists)
-        num = min(most, max(settings.num_finalists, runs // settings.num_replicates))
-        if runs < 2 * num:
-            num = max(1, runs // settings.num_replicates)
-        finalists = self._ranked()[:num]
-        if not finalists or runs < 2:
-            return [], 0
-        return finalists, min(settings.num_replicates, runs // len(finalists))
+        seconds = self.clock.left() - self.reserve
+        return affordable_finalists(self.settings, seconds / max(training, 1e-9), self._ranked())

@@ -17,8 +17,8 @@ from thalweg.search import SEARCHERS, make_searcher
 from thalweg.space import Choice, Config, Space, Structure, leaves
 from thalweg.study import spaces
 from thalweg.study.budget import Budget
-from thalweg.study.loop import Settings
 from thalweg.study.recipes import FAMILIES_FOR, RECIPES, Question
+from thalweg.study.settings import Settings
 from thalweg.training import backend
 from thalweg.training.cohort import TrainingData
 from thalweg.training.plan import estimated_step_seconds

@@ -21,9 +21,10 @@ from thalweg.optim.ranking import ranking_scores
 from thalweg.study.baselines import BaselineRun
 from thalweg.study.budget import Clock
 from thalweg.study.forecasts import forecast_windows
-from thalweg.study.loop import Outcome, Settings
+from thalweg.study.loop import Outcome
 from thalweg.study.model import Model
 from thalweg.study.rundir import RunDirectory, json_ready
+from thalweg.study.settings import Settings
 from thalweg.study.threshold import Goal, choose_threshold
 from thalweg.task import VISION_KINDS
 from thalweg.training import backend

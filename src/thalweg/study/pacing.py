@@ -1,0 +1,150 @@
+"""How many trainings a time budget has room for, and how long they may be.
+
+Everything here is arithmetic on *member-epochs* (one member, once over its training rows), but for
+the measurement of what one costs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from thalweg.search.halving import num_rungs_for, rungs
+from thalweg.study.records import Trial
+from thalweg.study.settings import Settings
+from thalweg.training.cohort import Cohort
+
+MAX_BRACKET = 1024
+BRACKET_SIZES = (24, 12, 6, 3)
+"""Configs that the first bracket should have; fewer where trainings would get too short."""
+
+SEVERAL_SHARE = 0.5
+"""Share of the time that the first bracket may take."""
+
+DEAR_SHARE = 0.75
+"""The same where trainings are dear, so that it is the only one."""
+
+CONFIRM_SHARE = 0.3
+"""Share of the time that confirming may take at most."""
+
+LONG_PILOT_SECONDS = 1.0
+
+
+def member_epoch_seconds(
+    cohort: Cohort, num_members: int, pool: ThreadPoolExecutor | None
+) -> float:
+    """Measure the seconds of one member's epoch, its share of evaluations included."""
+
+    def timed(steps: int) -> float:
+        start = time.perf_counter()
+        cohort.advance(steps, pool)
+        return time.perf_counter() - start
+
+    steps_per_epoch = cohort.engine.data.num_rows / cohort.batch_size
+    every = cohort.steps_per_evaluation
+    # The first call warms up; only later ones are what training costs.
+    first = timed(1)
+    steps = min(every, cohort.plan.table_steps)
+    if first * steps > LONG_PILOT_SECONDS:
+        # Some steps tell what one costs; an evaluation is what is left of a call. As many
+        # steps as it takes to tell them from the noise of the evaluation.
+        short, num, took = timed(1), 4, 0.0
+        while took < short + 0.5 * LONG_PILOT_SECONDS and num < steps:
+            num *= 4
+            took = timed(num)
+        step = max(took - short, 0.1 * took) / (num - 1)
+        evaluation = max(short - step, 0.0)
+        return (step * steps_per_epoch + evaluation * steps_per_epoch / every) / num_members
+    timed(steps)
+    return timed(steps) * steps_per_epoch / (steps * num_members)
+
+
+def bracket_size(settings: Settings, member_epochs: float, epochs: float, most: int) -> int:
+    """Return how many Configs a bracket of so many member-epochs can start with.
+
+    Args:
+        settings: of the study.
+        member_epochs: what there is to spend.
+        epochs: of a full training.
+        most: members that fit into memory at once.
+    """
+    factor, size = settings.reduction_factor, 1
+    for num in (4, 8, 16, 32, 64, 128, 256, 512, MAX_BRACKET):
+        count = num_rungs_for(num, epochs, factor, settings.shortest_rung)
+        levels = rungs(epochs, factor, count if settings.halving else 1)
+        cost, before = 0.0, 0.0
+        for rung, level in enumerate(levels):
+            cost += num / factor**rung * (level - before)
+            before = level
+        fit = int(num * member_epochs / max(cost, 1e-9))
+        if fit < num:
+            return min(max(size, fit), most)
+        size = min(fit, most)
+    return size
+
+
+def full_training(settings: Settings, member_epochs: float, most: int) -> tuple[float, int]:
+    """Return the epochs of a full training, and the Configs of the first bracket.
+
+    Two dozen Configs, if need be with shorter trainings; where these would get too short, fewer
+    Configs. The last resort are trainings shorter than one would like: they come to their end.
+
+    Args:
+        settings: of the study.
+        member_epochs: what there is to spend in all.
+        most: members that fit into memory at once.
+    """
+    epochs, wanted = settings.epochs, BRACKET_SIZES[0]
+    for wanted in BRACKET_SIZES:
+        epochs = settings.epochs
+        least = min(settings.least_epochs if wanted > BRACKET_SIZES[-1] else 0.5, epochs)
+        share = SEVERAL_SHARE if wanted == BRACKET_SIZES[0] else DEAR_SHARE
+        while (
+            epochs > least and bracket_size(settings, share * member_epochs, epochs, most) < wanted
+        ):
+            epochs = max(least, epochs / 1.25)
+        if bracket_size(settings, share * member_epochs, epochs, most) >= wanted:
+            break
+    return epochs, wanted
+
+
+def confirmation_seconds(settings: Settings, training: float, limit: float) -> float:
+    """Return the seconds to set aside for confirming.
+
+    Args:
+        settings: of the study.
+        training: seconds of a full training.
+        limit: what may be set aside at most.
+    """
+    if 2.8 * training > limit:
+        # Not even two seeds of one finalist: better to explore well.
+        return 0.0
+    most = max(settings.num_finalists, settings.most_finalists)
+    return min(1.4 * most * settings.num_replicates * training, limit)
+
+
+def affordable_finalists(
+    settings: Settings, trainings: float, ranked: Sequence[Trial]
+) -> tuple[list[Trial], int]:
+    """Return the finalists, and their replicates, that the time left pays for.
+
+    Room for more is spent on more finalists (their order in the exploration is partly luck); too
+    little room on fewer replicates of the usual number.
+
+    Args:
+        settings: of the study.
+        trainings: full trainings that there is time for.
+        ranked: trials, best first.
+    """
+    if settings.num_finalists == 0 or settings.num_replicates == 0:
+        return [], 0
+    runs = int(trainings / 1.3)
+    most = max(settings.num_finalists, settings.most_finalists)
+    num = min(most, max(settings.num_finalists, runs // settings.num_replicates))
+    if runs < 2 * num:
+        num = max(1, runs // settings.num_replicates)
+    finalists = list(ranked[:num])
+    if not finalists or runs < 2:
+        return [], 0
+    return finalists, min(settings.num_replicates, runs // len(finalists))

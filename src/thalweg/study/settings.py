@@ -1,0 +1,52 @@
+"""What a study is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thalweg.space import Config, Space
+from thalweg.study.budget import Budget
+
+DEFAULT_TRIALS = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study is run.
+
+    Args:
+        space: what is searched.
+        budget: time or trials.
+        epochs: passes over the training rows of a full training.
+        least_epochs: a time budget does not cut a full training below so many.
+        shortest_rung: epochs after which members are first compared, at the least.
+        default_trials: trials where the budget names neither a time nor a number.
+        search: name of the searcher.
+        halving: whether losers are dropped early.
+        reduction_factor: the share that goes on at each rung is one in so many.
+        num_finalists: Configs trained again under fresh seeds.
+        most_finalists: how many there may be where a time budget has room for them.
+        num_replicates: fresh seeds of each finalist, each on a fold of its own where there are
+            folds.
+        num_audit: members of each bracket that go on by chance.
+        seed: seed of everything.
+        first: Configs to try before the searcher's.
+        refit: whether time is kept for training the winner again on all rows.
+    """
+
+    space: Space
+    budget: Budget
+    epochs: float
+    least_epochs: float = 2.0
+    shortest_rung: float = 1.0
+    default_trials: int = DEFAULT_TRIALS
+    search: str = "sobol"
+    halving: bool = True
+    reduction_factor: int = 3
+    num_finalists: int = 3
+    most_finalists: int = 0
+    num_replicates: int = 5
+    num_audit: int = 1
+    seed: int = 0
+    first: tuple[Config, ...] = ()
+    refit: bool = False
