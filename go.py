@@ -31,6 +31,8 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 CONSTRAINTS = ROOT / "requirements" / "constraints.txt"
 STAMP = VENV / "thalweg-installed.json"
+# With what sentences and recordings need: a few megabytes.
+PACKAGE = ".[audio,text]"
 LOG = VENV / "thalweg-install.log"
 NO_NETWORK = (
     "NameResolutionError",
@@ -108,7 +110,7 @@ def install(groups: list[str]) -> None:
     print(f"Installing {what} into {VENV} (once; takes a minute or two)", flush=True)
     start = time.monotonic()
     pip = ["-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
-    status = follow([str(PYTHON), *pip, "-c", str(CONSTRAINTS), "-e", ".", *requirements(groups)])
+    status = follow([str(PYTHON), *pip, "-c", str(CONSTRAINTS), "-e", PACKAGE, *requirements(groups)])
     if status:
         fail_to_install()
     STAMP.write_text(json.dumps({"fingerprint": wanted, "groups": groups}))
