@@ -110,7 +110,9 @@ def install(groups: list[str]) -> None:
     print(f"Installing {what} into {VENV} (once; takes a minute or two)", flush=True)
     start = time.monotonic()
     pip = ["-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
-    status = follow([str(PYTHON), *pip, "-c", str(CONSTRAINTS), "-e", PACKAGE, *requirements(groups)])
+    status = follow(
+        [str(PYTHON), *pip, "-c", str(CONSTRAINTS), "-e", PACKAGE, *requirements(groups)]
+    )
     if status:
         fail_to_install()
     STAMP.write_text(json.dumps({"fingerprint": wanted, "groups": groups}))

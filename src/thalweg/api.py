@@ -19,7 +19,8 @@ from thalweg.study.model import Model
 from thalweg.study.rundir import RunDirectory
 
 if TYPE_CHECKING:
-    from thalweg.study.loop import Listener, Outcome
+    from thalweg.study.listener import Listener
+    from thalweg.study.outcome import Outcome
 
 __all__ = ["Study", "load", "train", "tune"]
 

@@ -14,7 +14,8 @@ import thalweg as tw
 from thalweg.errors import BudgetError, DataError
 from thalweg.models import InputShape
 from thalweg.study.budget import Budget, Clock
-from thalweg.study.loop import Silent, Study
+from thalweg.study.listener import Silent
+from thalweg.study.loop import Study
 from thalweg.study.records import Trial
 from thalweg.study.settings import Settings
 from thalweg.training.feed import TrainingData
@@ -264,5 +265,5 @@ def test_asking_ends_where_hardly_any_configuration_was_compiled(search):
     )
     task = tw.Task("regression", ("y",))
     study = Study(data, task, InputShape(2), settings, Clock(budget))
-    study._structures = {tw.Config(width=9).structure()}
-    assert study._ask(5) == []
+    study.structures = {tw.Config(width=9).structure()}
+    assert study.ask(5) == []

@@ -8,7 +8,7 @@ import numpy as np
 
 from thalweg.models import InputShape
 from thalweg.optim.external import EXTERNAL
-from thalweg.study.loop import Weights
+from thalweg.study.outcome import Weights
 from thalweg.study.records import Trial
 from thalweg.task import Task
 from thalweg.training.cohort import Engine, TrainingData

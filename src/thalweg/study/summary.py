@@ -21,8 +21,8 @@ from thalweg.optim.ranking import ranking_scores
 from thalweg.study.baselines import BaselineRun
 from thalweg.study.budget import Clock
 from thalweg.study.forecasts import forecast_windows
-from thalweg.study.loop import Outcome
 from thalweg.study.model import Model
+from thalweg.study.outcome import Outcome
 from thalweg.study.rundir import RunDirectory, json_ready
 from thalweg.study.settings import Settings
 from thalweg.study.threshold import Goal, choose_threshold

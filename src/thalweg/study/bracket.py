@@ -1,0 +1,122 @@
+"""A bracket: Configs that begin together and are judged at the same rungs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from thalweg.search.halving import survivors
+from thalweg.space import Config
+from thalweg.study.engines import Group
+from thalweg.study.records import Phase, Trial
+
+
+@dataclass
+class Bracket:
+    """Configs that train together, rung by rung.
+
+    Attributes:
+        phase: why they are trained.
+        configs: what is trained.
+        seeds: the seed of each.
+        folds: the fold that each leaves out, None for the fixed split.
+        levels: epochs after which members are judged, the last a full training.
+        factor: one in so many goes on at each rung.
+        num_audit: members that go on by chance at each rung.
+        rng: draws them.
+        num_rungs: rungs that were planned.
+        groups: where the Configs train.
+        trials: their trials, by index; a Config that there was no time to compile has none.
+        alive: indices of those that still train.
+        audited: those that went on by chance at some rung.
+        rung: the rung that they are on their way to, or reached last, from 0.
+    """
+
+    phase: Phase
+    configs: list[Config]
+    seeds: list[int]
+    folds: list[int | None]
+    levels: list[float]
+    factor: int
+    num_audit: int
+    rng: np.random.Generator
+    num_rungs: int
+    groups: list[Group] = field(default_factory=list[Group])
+    trials: dict[int, Trial] = field(default_factory=dict[int, Trial])
+    alive: list[int] = field(default_factory=list[int])
+    audited: set[int] = field(default_factory=set[int])
+    rung: int = 0
+
+    @property
+    def level(self) -> float:
+        """Epochs at the end of this rung."""
+        return self.levels[self.rung]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether there is no rung after this one."""
+        return self.rung == len(self.levels) - 1
+
+    @property
+    def label(self) -> str:
+        """The rung in words, such as ``2/3``."""
+        return f"{self.rung + 1}/{self.num_rungs}"
+
+    def ranks(self) -> np.ndarray:
+        """Return what each Config reached, NaN where it has no trial, [N]."""
+        return np.array(
+            [self.trials[i].rank if i in self.trials else np.nan for i in range(len(self.configs))]
+        )
+
+    def judge(self, seconds: float, left: float) -> bool:
+        """Decide who goes on to the next rung, and drop the others; False where nobody does.
+
+        Args:
+            seconds: what this rung took.
+            left: seconds that are left for the bracket; infinity where it is not short of time.
+        """
+        before = self.levels[self.rung - 1] if self.rung else 0.0
+        per_member_epoch = seconds / max(len(self.alive) * (self.level - before), 1e-9)
+        scores = np.array([self.trials[i].rank for i in self.alive])
+        keep = max(1, round(len(self.configs) / self.factor ** (self.rung + 1)))
+        if math.isfinite(left):
+            keep = self._afford(keep, max(left, 0.0), per_member_epoch)
+        num_audit = self.num_audit if keep > 1 else 0
+        kept, audit = survivors(scores, keep, num_audit=num_audit, rng=self.rng)
+        if not kept:
+            return False
+        for position in audit:
+            self.trials[self.alive[position]].audit = True
+            self.audited.add(self.alive[position])
+        self.alive = sorted(
+            self.alive[p]
+            for p in {*kept, *audit}
+            | {p for p, i in enumerate(self.alive) if i in self.audited and np.isfinite(scores[p])}
+        )
+        still = set(self.alive)
+        for members, cohort in self.groups:
+            cohort.select([k for k, i in enumerate(members) if i in still])
+        self.rung += 1
+        return True
+
+    def _afford(self, keep: int, left: float, per_member_epoch: float) -> int:
+        """Return how many can go on in the time that is left, one at least."""
+        gap = self.levels[self.rung + 1] - self.level
+        affordable = int(left / max(per_member_epoch * gap * 1.5, 1e-9))
+        if not affordable:
+            # Slower than planned: the best one's training is cut short, schedule and all, rather
+            # than broken off in the middle.
+            reach = self.level + left / max(per_member_epoch * 1.5, 1e-9)
+            self.levels = [*self.levels[: self.rung + 1], min(reach, self.levels[-1])]
+            for _, cohort in self.groups:
+                total = cohort.engine.steps(cohort.structure, self.levels[-1])
+                cohort.total_steps = max(total, cohort.step + 1)
+        return max(1, min(keep, affordable))
+
+    def audit(self, num_best: int) -> tuple[int, int]:
+        """Return how many were spared by chance, and how many of them ended among the best."""
+        best = sorted((t.rank for t in self.trials.values()), reverse=True)[:num_best]
+        spared = [self.trials[i] for i in self.audited]
+        return len(spared), sum(t.rank >= best[-1] for t in spared)

@@ -1,0 +1,110 @@
+"""How a time budget is divided: exploring, confirming, and what is kept for finishing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from thalweg.study.budget import Clock
+from thalweg.study.pacing import (
+    BRACKET_SIZES,
+    CONFIRM_SHARE,
+    affordable_finalists,
+    bracket_size,
+    confirmation_seconds,
+    full_training,
+)
+from thalweg.study.records import Trial
+from thalweg.study.settings import Settings
+
+FINISH_SECONDS = 1.5
+EXPLORE_SHARE = 0.45
+"""Share of the time that the first bracket may take, where there are to be several."""
+
+
+class TimePlan:
+    """What is to be done with the time that there is.
+
+    Args:
+        settings: of the study.
+        clock: counts from the start of the work.
+
+    Attributes:
+        reserve: seconds kept for what comes after the loop.
+        set_aside: seconds kept for confirming, while exploring.
+        notices: what the user should know.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings, self.clock = settings, clock
+        self.reserve = 0.0
+        if settings.budget.seconds is not None:
+            self.reserve = FINISH_SECONDS + 0.04 * settings.budget.seconds
+        self.set_aside = 0.0
+        self.notices: list[str] = []
+        self._confirm_limit: float | None = None
+
+    def is_over(self) -> bool:
+        """Whether the work at hand has to end."""
+        return self.clock.left() < self.reserve + self.set_aside
+
+    def divide(self, speed: float, most: int) -> dict[str, Any]:
+        """Plan brackets and confirmation.
+
+        Args:
+            speed: seconds of a member-epoch.
+            most: members that fit into memory at once.
+
+        Returns:
+            ``epochs`` of a full training; ``bracket``, the Configs that the first one should have,
+            and ``first_bracket``, those it can have; what confirming takes.
+        """
+        settings = self.settings
+        left = max(self.clock.left() - self.reserve, 0.1)
+        epochs, wanted = full_training(settings, left / speed, most)
+        if epochs < settings.epochs:
+            self.notices.append(
+                f"a full training is {epochs:.3g} epochs instead of {settings.epochs:g}, so that "
+                f"{wanted} configurations or more fit into the budget"
+            )
+        epochs = round(epochs, 1) if epochs < 10 else float(round(epochs))
+        if settings.refit:
+            # More rows than before, and one more program to compile.
+            self.reserve += 2.0 + 1.5 * settings.num_replicates * epochs * speed
+            left = max(self.clock.left() - self.reserve, 0.1)
+        confirm = self.confirm_seconds(epochs * speed)
+        room = (left - confirm) * EXPLORE_SHARE / speed
+        return {
+            "bracket": wanted,
+            "epochs": epochs,
+            "first_bracket": bracket_size(settings, room, epochs, most),
+            "seconds_per_member_epoch": speed,
+            "confirm_seconds": round(confirm, 2),
+        }
+
+    def confirm_seconds(self, training: float) -> float:
+        """Return the seconds to set aside for confirming, where a full training takes so many.
+
+        What was set aside at the start is not eaten up by exploring: it only shrinks when trainings
+        turn out to be faster.
+        """
+        if self._confirm_limit is None:
+            self._confirm_limit = CONFIRM_SHARE * max(self.clock.left() - self.reserve, 0.1)
+        return confirmation_seconds(self.settings, training, self._confirm_limit)
+
+    def bracket_seconds(self, brackets: int, wanted: int) -> float:
+        """Return the seconds that the next bracket may take.
+
+        Args:
+            brackets: how many there were.
+            wanted: the Configs that the first one should have had.
+        """
+        left = self.clock.left() - self.reserve - self.set_aside
+        # Where trainings are dear, one bracket has all the time there is for exploring.
+        several = wanted == BRACKET_SIZES[0]
+        return left * EXPLORE_SHARE if brackets == 0 and several else left
+
+    def finalists(self, training: float, ranked: Sequence[Trial]) -> tuple[list[Trial], int]:
+        """Return the finalists, and their replicates, that the remaining time pays for."""
+        seconds = self.clock.left() - self.reserve
+        return affordable_finalists(self.settings, seconds / max(training, 1e-9), ranked)
