@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from thalweg.api import Study, load, train, tune
+    from thalweg.comparisons import Comparison, compare
     from thalweg.data import Dataset
     from thalweg.errors import ThalwegError
     from thalweg.space import Choice, Config, Float, Int, Space, Switch
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Choice": "thalweg.space",
+    "Comparison": "thalweg.comparisons",
     "Config": "thalweg.space",
     "Dataset": "thalweg.data",
     "Float": "thalweg.space",
@@ -36,6 +38,7 @@ _HOMES = {
     "Switch": "thalweg.space",
     "Task": "thalweg.task",
     "ThalwegError": "thalweg.errors",
+    "compare": "thalweg.comparisons",
     "load": "thalweg.api",
     "train": "thalweg.api",
     "tune": "thalweg.api",
@@ -43,6 +46,7 @@ _HOMES = {
 
 __all__ = [
     "Choice",
+    "Comparison",
     "Config",
     "Dataset",
     "Float",
@@ -54,6 +58,7 @@ __all__ = [
     "Task",
     "ThalwegError",
     "__version__",
+    "compare",
     "load",
     "train",
     "tune",

@@ -53,7 +53,10 @@ class Study:
             RunError: where there is none, or a file of it cannot be read.
         """
         directory = RunDirectory.open(path)
-        return cls(directory.read_summary(), directory.read_trials(), None, directory)
+        summary = directory.read_summary()
+        if "comparison" in summary:
+            raise RunError(f"{path} holds a comparison: open it with Comparison.open")
+        return cls(summary, directory.read_trials(), None, directory)
 
     def __repr__(self) -> str:
         trials = sum(self.summary["trials"].values())
@@ -101,11 +104,14 @@ class Study:
         return dict(self._pictures)
 
     def report(self, path: str | Path = "report.html") -> Path:
-        """Write the report as one self-contained HTML file, and return its path."""
+        """Write the report as one file, HTML or by the ending ``.md`` Markdown; return its path."""
         from thalweg.report.html import write_report
+        from thalweg.report.markdown import write_markdown
 
         target = Path(path)
         try:
+            if target.suffix.lower() == ".md":
+                return write_markdown(target, self.records, self.summary, self.answers())
             return write_report(target, self.records, self.summary, self.answers(), self.pictures)
         except OSError as error:
             raise RunError(f"the report {target} cannot be written: {error.strerror}") from None
@@ -226,7 +232,7 @@ def tune(
 
     inputs = InputShape.from_dict(dataset.input_shape)
     folds = make_folds(dataset, settings.num_replicates) if settings.num_finalists else []
-    with _interrupts() as interrupted:
+    with interrupts() as interrupted:
         loop = Loop(
             # Exploring on the first fold has the shapes, and so the programs, of all of them.
             folds[0] if folds else training_data(dataset, dataset.train),
@@ -358,7 +364,7 @@ def train(
 
 
 @contextlib.contextmanager
-def _interrupts() -> Iterator[Any]:
+def interrupts() -> Iterator[Any]:
     """Turn the first Ctrl-C into a question that the study asks; a second one stops at once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

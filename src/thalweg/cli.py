@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -262,6 +264,175 @@ def fit(
         typer.echo(json.dumps(study.summary, allow_nan=False))
 
 
+LOADED = (
+    "target", "task", "metric", "validation", "test", "group", "time", "drop", "column", "split",
+    "modality", "image_size", "horizon", "context", "series", "known", "sequence", "season", "user",
+    "item", "rating", "user_table", "item_table",
+)  # fmt: skip
+"""The options of ``fit`` that say what the data are; ``compare`` takes the same."""
+
+
+def _with_options_of(other: Callable[..., Any], names: Sequence[str]) -> Callable[[Any], Any]:
+    """Return a decorator that puts another command's options in the place of ``**options``."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        theirs = inspect.signature(other, eval_str=True).parameters
+        own = inspect.signature(function, eval_str=True)
+        kept = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        shared = [theirs[name] for name in names if name in theirs]
+        merged = own.replace(parameters=[*kept, *shared], return_annotation=None)
+        function.__signature__ = merged  # type: ignore[attr-defined]
+        function.__annotations__ = {p.name: p.annotation for p in merged.parameters.values()}
+        return function
+
+    return decorate
+
+
+@app.command()
+@_with_options_of(fit, [*LOADED, "model", "space", "loss", "epochs", "run", "seed", "quiet"])
+def compare(
+    source: Source,
+    over: Annotated[
+        str,
+        typer.Option(
+            help="What to compare: optimizer, schedule, activation, loss, model, batch_size, any "
+            "other hyperparameter, regularisation, augmentation, clipping, or a pair: "
+            "optimizer,schedule."
+        ),
+    ],
+    levels: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=A,B,C: levels to compare (repeat it for a pair); usual ones by default."
+        ),
+    ] = None,
+    nuisance: Annotated[
+        str | None,
+        typer.Option(
+            help="Hyperparameters tuned anew for each arm, separated by commas; learning rate, "
+            "weight decay, dropout and l2 by default."
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", "-b", help="Time to spend, such as 90s, 5m or 1h30m."),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", "-n", help="Trials of each arm; 16 without a budget.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Fresh seeds for the best of each arm.")] = 5,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="Write the standings here too: .csv, .tex or .md by its ending."),
+    ] = None,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Compare optimizers, schedules, losses, … fairly: equal budgets, paired seeds, intervals."""
+    from thalweg.study.budget import Budget, Clock, process_start
+    from thalweg.study.design import check_over
+    from thalweg.study.rundir import RunDirectory
+
+    clock = Clock(Budget.of(budget), process_start())
+    factors = check_over(over)
+    named = _levels(factors, levels or [])
+    if table is not None and table.suffix.lower() not in (".csv", ".tex", ".md"):
+        raise unknown_option("the ending of --table", table.suffix, (".csv", ".tex", ".md"))
+    if options["run"] is not None:
+        RunDirectory.check_vacant(options["run"])
+    from thalweg import api
+    from thalweg.comparisons import compare as run_comparison
+    from thalweg.report.terminal import Progress
+
+    console = _console()
+    asked = {name: options[name] for name in LOADED if name in options}
+    asked |= {
+        "target": _targets(asked["target"]),
+        "drop": tuple(asked["drop"] or ()),
+        "known": tuple(asked["known"] or ()),
+        "columns": _kinds(asked.pop("column") or []),
+        "fractions": _shares(asked.pop("split")),
+    }
+    dataset = api.load(source, seed=options["seed"], **asked)
+    if not options["quiet"]:
+        for line in dataset.describe():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    with Progress(console, enabled=not options["quiet"]) as progress:
+        comparison = run_comparison(
+            dataset,
+            over=factors,
+            levels=named,
+            nuisance=_names(nuisance) if nuisance else None,
+            trials=trials,
+            seeds=seeds,
+            model=_names(options["model"]) if options["model"] else None,
+            space=options["space"],
+            loss=_names(options["loss"]) if options["loss"] else None,
+            metric=options["metric"],
+            epochs=options["epochs"],
+            run=options["run"],
+            write=True,
+            seed=options["seed"],
+            listener=progress,
+            clock=clock,
+            command=_command(),
+        )
+    if table is not None:
+        comparison.save_table(table)
+    _print_comparison(console, comparison)
+    if as_json:
+        record = {**comparison.summary, "standings": comparison.standings()}
+        typer.echo(json.dumps(record, allow_nan=False))
+
+
+def _levels(factors: tuple[str, ...], texts: list[str]) -> dict[str, list[Any]]:
+    """Return the levels of each factor from ``NAME=A,B`` (or ``A,B`` where there is one factor)."""
+    named: dict[str, list[Any]] = {}
+    for text in texts:
+        name, sign, values = text.partition("=")
+        if not sign and len(factors) == 1:
+            name, values = factors[0], text
+        if name.strip() not in factors or not values.strip():
+            raise OptionError(
+                f"--levels takes NAME=A,B with a NAME that is compared ({', '.join(factors)}); "
+                f"got {text!r}"
+            )
+        named[name.strip()] = [_value(value.strip()) for value in values.split(",")]
+    return named
+
+
+def _value(text: str) -> Any:
+    """Return the number or truth value that a text means, or the text."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _print_comparison(console: Any, comparison: Any) -> None:
+    from thalweg.report import terminal
+    from thalweg.report.tables import standings_lines
+
+    lines = standings_lines(comparison.experiment)
+    if not console.is_terminal:
+        lines += terminal.answers_lines(comparison.answers())
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    if console.is_terminal:
+        console.print()
+        console.print(terminal.answers_panel(comparison.answers()))
+        console.print()
+    for line in terminal.summary_lines(comparison.summary):
+        console.print(line, markup=False, soft_wrap=True)
+    if comparison.directory is not None:
+        path = comparison.directory.report_path
+        console.print(f"report: {path}", markup=False, soft_wrap=True)
+
+
 @app.command()
 def demo(
     seconds: Annotated[int, typer.Option(help="Seconds for each of the two data sets.")] = 30,
@@ -377,13 +548,27 @@ def evaluate(run: Run, source: Source, as_json: Json = False) -> None:
 @app.command()
 def report(
     run: Run,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="HTML file, or Markdown (.md).")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--format", help="html or md; by the ending of --output.")
+    ] = None,
 ) -> None:
-    """Write the report of a run as one HTML file."""
+    """Write the report of a run (or of a comparison) as one file."""
     from thalweg.api import Study
+    from thalweg.comparisons import Comparison
+    from thalweg.study.rundir import RunDirectory
 
-    path = Study.open(run).report(output or run / "report.html")
-    typer.echo(str(path))
+    if kind not in (None, "html", "md"):
+        raise unknown_option("--format", kind, ("html", "md"))
+    ending = f".{kind}" if kind else ".html"
+    target = output or run / f"report{ending}"
+    if kind and target.suffix.lower() != ending:
+        raise OptionError(f"--format {kind} writes {ending} files; got --output {target}")
+    compared = "comparison" in RunDirectory.open(run).read_summary()
+    opened = Comparison.open(run) if compared else Study.open(run)
+    typer.echo(str(opened.report(target)))
 
 
 @app.command()

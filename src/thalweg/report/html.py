@@ -84,30 +84,42 @@ def render_report(
     shown = {key: figure for key, figure in figures.items() if figure is not None}
     predicted = [shown.pop(key) for key in PREDICTED if key in shown]
     sections = [
-        ("answers", "Answers", _answers(list(map(as_answer, answers)))),
+        ("answers", "Answers", answers_html(list(map(as_answer, answers)))),
         ("leaderboard", "Leaderboard", _leaderboard(view)),
         (
             "figures",
             "Figures",
             "".join(
-                _figure(figure.title, figure.caption, figure.body) for figure in shown.values()
+                figure_html(figure.title, figure.caption, figure.body) for figure in shown.values()
             ),
         ),
         (
             "predictions",
             "Predictions",
-            "".join(_figure(figure.title, figure.caption, figure.body) for figure in predicted),
+            "".join(figure_html(figure.title, figure.caption, figure.body) for figure in predicted),
         ),
         ("pictures", "Pictures", _pictures(view, pictures or {})),
-        ("cost", "What was tried, and what it cost", _cost(view)),
-        ("reproduce", "How to reproduce it", _reproduce(view)),
+        ("cost", "What was tried, and what it cost", cost_html(view)),
+        ("reproduce", "How to reproduce it", reproduce_html(view)),
     ]
-    sections = [section for section in sections if section[2]]
-    links = " ".join(f'<a href="#{key}">{escape(title)}</a>' for key, title, _ in sections)
+    return page(name, _header(view, name), sections, footer_html(view))
+
+
+def page(name: str, header: str, sections: Sequence[tuple[str, str, str]], footer: str) -> str:
+    """The whole page.
+
+    Args:
+        name: of the run.
+        header: HTML of its head, with the ``h1``.
+        sections: id, title and HTML of each; empty ones are left out.
+        footer: HTML.
+    """
+    shown = [section for section in sections if section[2]]
+    links = " ".join(f'<a href="#{key}">{escape(title)}</a>' for key, title, _ in shown)
     body = "".join(
         f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">'
         f"{escape(title)}</h2>{content}</section>"
-        for key, title, content in sections
+        for key, title, content in shown
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -115,12 +127,13 @@ def render_report(
         f'<meta http-equiv="Content-Security-Policy" content="{_SECURITY}">'
         f"<title>{escape(name)}: Thalweg report</title><style>{STYLE}</style></head><body>"
         '<a class="skip" href="#answers">Skip to the answers</a>'
-        f'<header class="top">{_header(view, name)}<nav aria-label="Sections">{links}</nav>'
-        f"</header><main>{body}</main>{_footer(view)}<script>{SCRIPT}</script></body></html>\n"
+        f'<header class="top">{header}<nav aria-label="Sections">{links}</nav>'
+        f"</header><main>{body}</main>{footer}<script>{SCRIPT}</script></body></html>\n"
     )
 
 
-def _figure(title: str, caption: str, body: str) -> str:
+def figure_html(title: str, caption: str, body: str) -> str:
+    """A figure with its heading and how to read it."""
     if body.startswith("<svg"):
         body = f'<div class="scroll">{body}</div>'
     return (
@@ -146,7 +159,7 @@ def _pictures(view: View, pictures: Mapping[str, bytes]) -> str:
             f'alt="{alt}" width="{width}" height="{height}" loading="lazy"></div>'
         )
         title, caption = str(entry.get("title") or name), str(entry.get("caption") or "")
-        parts.append(_figure(title, caption, image))
+        parts.append(figure_html(title, caption, image))
     return "".join(parts)
 
 
@@ -229,7 +242,8 @@ def _counts(view: View) -> dict[str, int]:
     return counts
 
 
-def _answers(answers: Sequence[Answer]) -> str:
+def answers_html(answers: Sequence[Answer]) -> str:
+    """The answers, each with its verdict, its interval drawn, its advice and its trials."""
     if not answers:
         return "<p>No question could be put to these trials.</p>"
     items = []
@@ -368,7 +382,8 @@ def _why(entry: Mapping[str, Any]) -> str:
     return str(entry["status"] or "no score")
 
 
-def _cost(view: View) -> str:
+def cost_html(view: View) -> str:
+    """What was trained, how it ended, how long it took, and what is worth knowing."""
     phases: dict[str, list[Mapping[str, Any]]] = {}
     for row in view.records:
         phases.setdefault(str(row.get("phase") or "search"), []).append(row)
@@ -427,7 +442,8 @@ def _device(device: object) -> str:
     return str(device)
 
 
-def _reproduce(view: View) -> str:
+def reproduce_html(view: View) -> str:
+    """The command, the winner's settings and the versions."""
     summary = view.summary
     parts = []
     if summary.get("command"):
@@ -456,7 +472,8 @@ def _facts_table(rows: Sequence[tuple[str, str]]) -> str:
     return f'<table class="facts-table"><tbody>{body}</tbody></table>'
 
 
-def _footer(view: View) -> str:
+def footer_html(view: View) -> str:
+    """Who made the page."""
     versions = view.summary.get("versions")
     version = versions.get("thalweg", "") if isinstance(versions, Mapping) else ""
     return (

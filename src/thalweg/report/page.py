@@ -4,11 +4,13 @@ STYLE = """
 :root{color-scheme:light dark;
 --paper:#fcfcfa;--card:#fff;--ink:#1c2024;--soft:#555d66;--line:#dfe2e0;--grid:#eceeec;
 --accent:#0b5f8a;--accent-soft:#4f93b5;--second:#b3541e;--faint:#b4bab8;--bad:#b3261e;
+--arm0:#0b5f8a;--arm1:#b3541e;--arm2:#2f7d4f;--arm3:#8a3f8f;--arm4:#8a6d00;--arm5:#5b6670;
 --basin:#0b5f8a1c;--yes:#1d6b41;--yes-bg:#e3f2e8;--tie:#35577d;--tie-bg:#e6edf6;--no:#7a5200;
 --no-bg:#faf0d9;--dots:.5}
 @media (prefers-color-scheme:dark){:root{
 --paper:#14171a;--card:#1b1f23;--ink:#e6e8ea;--soft:#a3abb3;--line:#33393f;--grid:#262b30;
 --accent:#6cbbe6;--accent-soft:#4684a6;--second:#e79b65;--faint:#555d64;--bad:#f08a80;
+--arm0:#6cbbe6;--arm1:#e79b65;--arm2:#7fcf9d;--arm3:#d59bdc;--arm4:#d9bd5a;--arm5:#aab4bd;
 --basin:#6cbbe626;--yes:#86d3a5;--yes-bg:#173424;--tie:#a5c5ea;--tie-bg:#1d2c3f;--no:#ecc56f;
 --no-bg:#372b12;--dots:.8}}
 *{box-sizing:border-box}
@@ -65,6 +67,12 @@ svg{display:block;width:100%;height:auto;overflow:visible}
 .curve.faint{stroke:var(--faint);stroke-width:.7;opacity:.42}
 .curve.good{stroke:var(--accent-soft);opacity:.85}.curve.good:hover{stroke-width:3;opacity:1}
 .curve.first{stroke:var(--accent);stroke-width:2.4}.curve.second{stroke:var(--second);stroke-width:2}
+.curve.arm{stroke-width:2}.curve.arm:hover{stroke-width:3.4}
+.arm0{stroke:var(--arm0)}.arm1{stroke:var(--arm1)}.arm2{stroke:var(--arm2)}
+.arm3{stroke:var(--arm3)}.arm4{stroke:var(--arm4)}.arm5{stroke:var(--arm5)}
+.key i.arm0{border-color:var(--arm0)}.key i.arm1{border-color:var(--arm1)}
+.key i.arm2{border-color:var(--arm2)}.key i.arm3{border-color:var(--arm3)}
+.key i.arm4{border-color:var(--arm4)}.key i.arm5{border-color:var(--arm5)}
 .curve.context{stroke:var(--soft);opacity:.8}.curve.truth{stroke:var(--ink);stroke-width:1.6}
 .curve.naive{stroke:var(--second);stroke-dasharray:3 3}
 .key{display:flex;flex-wrap:wrap;gap:2px 22px;margin:0 0 8px;font-size:13px;color:var(--soft)}
@@ -119,6 +127,7 @@ footer{color:var(--soft);font-size:13px;padding-top:40px;padding-bottom:48px}
 @media (max-width:680px){.answers>li{grid-template-columns:1fr}h1{font-size:26px}}
 @media print{:root{color-scheme:light;--paper:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#ccc;
 --grid:#e8e8e8;--accent:#0b5f8a;--accent-soft:#4f93b5;--second:#b3541e;--faint:#aaa;--bad:#b3261e;
+--arm0:#0b5f8a;--arm1:#b3541e;--arm2:#2f7d4f;--arm3:#8a3f8f;--arm4:#8a6d00;--arm5:#5b6670;
 --yes:#1d6b41;--yes-bg:#e3f2e8;--tie:#35577d;--tie-bg:#e6edf6;--no:#7a5200;--no-bg:#faf0d9}
 body{font-size:12px}nav,.tools,.skip{display:none}figure,.answers>li,tr{break-inside:avoid}
 h2{break-after:avoid}}
