@@ -119,7 +119,7 @@ def test_nothing_to_tune_is_one_point(iris: Any) -> None:
         ("optimizer", {"levels": {"schedule": ["cosine"]}}, "which is not compared"),
         ("loss", {"levels": {"loss": ["mse", "mae"]}}, "mae"),
         ("dropout", {"levels": {"dropout": [0.1, 1.5]}}, "in [0, 1)"),
-        ("regularisation", {"levels": {"regularisation": ["l1", "l3"]}}, "did you mean"),
+        ("regularisation", {"levels": {"regularisation": ["l1", "dropuot"]}}, "did you mean"),
         ("optimizer", {"nuisance": ["momentun"]}, "does not leave free"),
         ("optimizer,activation", {"levels": {"optimizer": ["sgd", "adam", "lion", "yogi", "lamb"]}},
          "more than 24"),

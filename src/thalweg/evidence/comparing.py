@@ -1,4 +1,4 @@
-"""The answers of a comparison: which is best, how much tuning it takes, how fast, what went wrong."""
+"""The answers of a comparison: which is best, how easily tuned, how fast, and what went wrong."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def standings(experiment: Experiment) -> list[dict[str, Any]]:
         "std" (over seeds, on the rows that judge), "validation", "behind" (the best arm less this
         one), "low", "high" (its interval), "p" (adjusted), "verdict" (against the best),
         "best_of_5", "best_of_all" (of its trials, in validation), "steps" (median to the 95 %
-        target), "seconds" (of a training), "parameters", "config", "explored", "confirmed" (ids)}``.
+        target), "seconds" (of one), "parameters", "config", "explored", "confirmed" (ids)}``.
     """
     view, rows = experiment.view, []
     for rank, place in enumerate(experiment.order, start=1):
