@@ -15,7 +15,7 @@ from thalweg.study.rundir import RunDirectory, json_ready
 
 if TYPE_CHECKING:
     from thalweg.study.experiment import Arms
-    from thalweg.study.loop import Listener
+    from thalweg.study.listener import Listener
     from thalweg.study.settings import Settings
 
 

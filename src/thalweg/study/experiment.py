@@ -16,17 +16,18 @@ import numpy as np
 
 from thalweg.errors import BudgetError
 from thalweg.models import InputShape
-from thalweg.optim.external import EXTERNAL
-from thalweg.space import Config, Structure
+from thalweg.space import Config
 from thalweg.study.budget import Clock
 from thalweg.study.design import Design
-from thalweg.study.loop import Listener, Silent, Weights
+from thalweg.study.engines import Engines
+from thalweg.study.ledger import Ledger
+from thalweg.study.listener import Listener, Silent
+from thalweg.study.outcome import Weights
 from thalweg.study.pacing import member_epoch_seconds
 from thalweg.study.records import Phase, Trial
 from thalweg.task import Task
 from thalweg.training import backend
-from thalweg.training.cohort import Cohort, Engine, TrainingData, run_tasks
-from thalweg.training.scalars import features_of
+from thalweg.training.cohort import TrainingData, run_tasks
 
 DEFAULT_POINTS = 16
 LEAST_POINTS = 5
@@ -86,149 +87,74 @@ class Bench:
         listener: Listener | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.data, self.task, self.inputs = data, task, inputs
-        self.sample, self.listener, self.stop = list(sample), listener or Silent(), stop
-        self.engines: dict[str | None, Engine] = {}
-        self.trials: list[Trial] = []
-        self.pool: ThreadPoolExecutor | None = None
-
-    @property
-    def workers(self) -> int:
-        """Blocks that train side by side."""
-        return backend.num_workers()
-
-    @property
-    def compile_seconds(self) -> float:
-        """Seconds spent compiling."""
-        return sum(engine.compile_seconds for engine in self.engines.values())
-
-    def engine(self, external: str | None) -> Engine:
-        """Return the engine for table rules (None) or for one structural optimizer."""
-        if external not in self.engines:
-            own = [c for c in self.sample if c.structure(tuple(EXTERNAL)).external == external]
-            features = features_of(own, self.task, row_weight=self.data.weight is not None)
-            self.engines[external] = Engine(self.data, self.task, self.inputs, features)
-        return self.engines[external]
-
-    def cohorts(
-        self, configs: Sequence[Config], seeds: Sequence[int], epochs: float
-    ) -> list[tuple[list[int], Cohort]]:
-        """Return one cohort for each structure, with the positions of its members."""
-        groups: dict[Structure, list[int]] = {}
-        for place, config in enumerate(configs):
-            groups.setdefault(config.structure(tuple(EXTERNAL)), []).append(place)
-        made: dict[Structure, Cohort] = {}
-
-        def make(structure: Structure) -> None:
-            if self.stop():
-                return
-            engine, members = self.engine(structure.external), groups[structure]
-            steps = engine.steps(structure, epochs)
-            made[structure] = engine.cohort(
-                [configs[i] for i in members],
-                [seeds[i] for i in members],
-                steps,
-                max(1, round(steps / engine.evaluations(epochs))),
-            )
-
-        for structure in groups:
-            self.engine(structure.external)
-        run_tasks([lambda s=s: make(s) for s in groups], self.pool, self.workers)
-        return [(groups[structure], cohort) for structure, cohort in made.items()]
-
-    def most_members(self) -> int:
-        """Return how many members of the largest network fit into memory at once."""
-        structures = {c.structure(tuple(EXTERNAL)) for c in self.sample}
-        largest = max(self.engine(s.external).member_bytes(s) for s in structures)
-        resident = max(engine.resident_bytes for engine in self.engines.values())
-        return int(max(1, min(1024, 0.8 * (backend.available_bytes() - resident) / largest)))
+        self.engines = Engines(data, (), task, inputs, sample)
+        self.ledger = Ledger(task, 1)
+        self.listener, self.stop = listener or Silent(), stop
 
     def train(
-        self,
-        configs: Sequence[Config],
-        seeds: Sequence[int],
-        epochs: float,
-        phase: Phase,
-        keep: dict[int, Weights] | None = None,
+        self, configs: Sequence[Config], seeds: Sequence[int], epochs: float, phase: Phase
     ) -> list[Trial]:
         """Train every Config under its seed to the end, and return their trials in order.
 
-        Trials that ``stop`` cut off are ``stopped``.
+        Trials that ``stop`` cut off are ``stopped``; those that it left no time to compile are
+        missing. The weights of confirming trials are kept in the ledger.
 
         Args:
             configs: what to train.
             seeds: of each.
             epochs: passes over the training rows.
             phase: why.
-            keep: takes the weights of every trial that has a score.
         """
         done: list[Trial] = []
-        most = self.most_members()
+        most, ledger = self.engines.most_members(), self.ledger
         for start in range(0, len(configs), most):
-            part = configs[start : start + most]
-            own = [
-                Trial(len(self.trials) + i, phase, config, "", seeds[start + i])
-                for i, config in enumerate(part)
-            ]
-            self.trials += own
-            done += own
-            cohorts = self.cohorts(part, [t.seed for t in own], epochs)
-            tasks: list[Callable[[], None]] = []
-            for _, cohort in cohorts:
-                tasks += cohort.tasks(cohort.total_steps - cohort.step, self.stop)
-            run_tasks(tasks, self.pool, self.workers)
-            for members, cohort in cohorts:
+            part, own = configs[start : start + most], seeds[start : start + most]
+            folds = [None] * len(part)
+            groups = self.engines.groups(part, own, folds, epochs, self.stop)
+            trials = ledger.open(groups, part, own, folds, phase)
+            tasks = [t for _, c in groups for t in c.tasks(c.total_steps, self.stop)]
+            run_tasks(tasks, self.engines.pool, self.engines.workers)
+            for members, cohort in groups:
                 cohort.finish()
                 for k, place in enumerate(members):
-                    note(own[place], cohort, k, self.task.metric)
-                    if keep is not None and math.isfinite(own[place].score):
-                        keep[own[place].id] = Weights(cohort.structure, *cohort.weights(k))
+                    ledger.note(trials[place], cohort, k, 0)
+            ledger.keep_weights(groups, trials)
+            done += [trials[i] for i in sorted(trials)]
             self._tell(phase)
         return done
 
+    def speed(self, configs: Sequence[Config], epochs: float) -> float:
+        """Compile every structure, and measure the mean seconds of a member-epoch.
+
+        Raises:
+            BudgetError: where there was no time to compile one.
+        """
+        engines = self.engines
+        repeated = [c for c in configs for _ in range(4 * engines.workers)]
+        num = len(repeated)
+        seconds, weights = [], []
+        for members, cohort in engines.groups(repeated, [0] * num, [None] * num, epochs, self.stop):
+            kept = list(range(min(engines.workers * cohort.plan.width, len(members))))
+            cohort.select(kept)
+            seconds.append(member_epoch_seconds(cohort, len(kept), engines.pool))
+            weights.append(len(members))
+        if not seconds:
+            raise BudgetError(
+                "the budget was used up by compiling: give more time, or fewer levels"
+            )
+        return float(np.average(seconds, weights=weights))
+
     def _tell(self, phase: str) -> None:
-        scores = [t.score for t in self.trials if math.isfinite(t.score)]
-        best = (max if self.task.sign > 0 else min)(scores) if scores else None
         self.listener.update(
             phase=phase,
-            trials_done=len(self.trials),
+            trials_done=len(self.ledger.trials),
             total=None,
-            best=best,
-            metric=self.task.metric,
+            best=self.ledger.best_score(),
+            metric=self.ledger.task.metric,
             rung="",
             throughput=0.0,
             seconds_left=None,
         )
-
-
-def note(trial: Trial, cohort: Cohort, member: int, metric: str) -> None:
-    """Write down what a member of a cohort did."""
-    curve = cohort.curves[member]
-    trial.structure, trial.num_params = cohort.structure.name, cohort.num_params
-    trial.steps = curve.step[-1] if curve.step else 0
-    trial.epochs = trial.steps * cohort.batch_size / cohort.engine.data.num_rows
-    trial.curve = {
-        "step": [float(s) for s in curve.step],
-        "train_loss": curve.train_loss,
-        "validation_loss": curve.validation_loss,
-        "validation": curve.validation,
-        "train": curve.train,
-    }
-    trial.seconds = float(cohort.seconds[member])
-    score = cohort.best_score[member]
-    if np.isfinite(score):
-        trial.rank = float(score)
-        trial.best_step = int(cohort.best_step[member])
-        at = curve.step.index(trial.best_step)
-        trial.score = curve.validation[at]
-        trial.validation = {metric: curve.validation[at], "loss": curve.validation_loss[at]}
-        trial.train = {metric: curve.train[at], "loss": curve.probe_loss[at]}
-    if not cohort.alive[member]:
-        trial.status = "diverged"
-    elif trial.steps >= cohort.total_steps:
-        trial.status = "completed"
-    else:
-        trial.status = "stopped"
 
 
 def run_arms(
@@ -278,12 +204,10 @@ def run_arms(
         configs = [own[:1] for own in configs]
     num, arms = len(configs[0]), len(configs)
     bench = Bench(data, task, inputs, [c for own in configs for c in own], listener, stop)
-    notices: list[str] = []
-    weights: dict[int, Weights] = {}
-    with ThreadPoolExecutor(bench.workers, thread_name_prefix="thalweg") as bench.pool:
-        bench.engine(configs[0][0].structure(tuple(EXTERNAL)).external)
+    engines, notices = bench.engines, bench.engines.notices
+    with ThreadPoolExecutor(engines.workers, thread_name_prefix="thalweg") as engines.pool:
         if timed:
-            speed = _speed([own[0] for own in configs], bench, epochs)
+            speed = bench.speed([own[0] for own in configs], epochs)
             left = (clock.left() - reserve) / (SLACK * speed)
             least = min(LEAST_POINTS, num)
             room = left / (arms * (least + LEAST_SEEDS))
@@ -316,9 +240,11 @@ def run_arms(
             some = range(done, min(done + block, num))
             flat = [own[i] for i in some for own in configs]
             before = clock.elapsed()
-            trials = bench.train(flat, [seed] * len(flat), epochs, "explore")
+            tried = bench.train(flat, [seed] * len(flat), epochs, "explore")
+            if len(tried) < len(flat):
+                break
             for arm in range(arms):
-                explored[arm] += [t.id for t in trials[arm::arms]]
+                explored[arm] += [t.id for t in tried[arm::arms]]
             done = some.stop
             training = SLACK * (clock.elapsed() - before) / len(flat)
             room = (clock.left() - reserve) / training - arms * seeds
@@ -326,34 +252,31 @@ def run_arms(
                 block = int(room / arms)
                 if block < 1:
                     break
-        best = [_best([bench.trials[i] for i in own]) for own in explored]
+        trials = bench.ledger.trials
+        best = [_best([trials[i] for i in own]) for own in explored]
         chosen = [arm for arm in range(arms) if best[arm] is not None]
         confirmed: list[list[int]] = [[] for _ in range(arms)]
         if seeds and chosen and not stop():
             again = [t.config for arm in chosen if (t := best[arm]) is not None]
             fresh = [seed + 1 + s for s in range(seeds)]
-            replicates = bench.train(
-                [config for config in again for _ in fresh],
-                fresh * len(again),
-                epochs,
-                "confirm",
-                weights,
-            )
-            for place, arm in enumerate(chosen):
-                confirmed[arm] = [t.id for t in replicates[place * seeds : (place + 1) * seeds]]
-    stopped = f"all {len(bench.trials)} trials are done"
+            repeated = [config for config in again for _ in fresh]
+            replicates = bench.train(repeated, fresh * len(again), epochs, "confirm")
+            if len(replicates) == len(repeated):
+                for place, arm in enumerate(chosen):
+                    confirmed[arm] = [t.id for t in replicates[place * seeds : (place + 1) * seeds]]
+    stopped = f"all {len(trials)} trials are done"
     if interrupted():
         stopped = "interrupted: everything found so far is kept"
-    elif any(t.status == "stopped" for t in bench.trials):
+    elif any(t.status == "stopped" for t in trials):
         stopped = "the time budget is used up"
         notices.append("the time budget ended before every training did; those are left out")
     return Arms(
-        bench.trials,
+        trials,
         explored,
         confirmed,
-        weights,
+        bench.ledger.weights,
         epochs,
-        bench.compile_seconds,
+        engines.compile_seconds,
         clock.elapsed() - start,
         stopped,
         notices,
@@ -364,21 +287,6 @@ def _best(trials: Sequence[Trial]) -> Trial | None:
     """Return the trial with the best validation score among those that ran to the end."""
     finished = [t for t in trials if t.status == "completed" and math.isfinite(t.score)]
     return max(finished, key=lambda t: (t.rank, -t.id), default=None)
-
-
-def _speed(configs: Sequence[Config], bench: Bench, epochs: float) -> float:
-    """Compile every structure, and measure the mean seconds of a member-epoch."""
-    seconds: list[float] = []
-    repeated = [c for c in configs for _ in range(4 * bench.workers)]
-    weights: list[int] = []
-    for members, cohort in bench.cohorts(repeated, [0] * len(repeated), epochs):
-        kept = list(range(min(bench.workers * cohort.plan.width, len(members))))
-        cohort.select(kept)
-        seconds.append(member_epoch_seconds(cohort, len(kept), bench.pool))
-        weights.append(len(members))
-    if not seconds:
-        raise BudgetError("the budget was used up by compiling: give more time, or fewer levels")
-    return float(np.average(seconds, weights=weights))
 
 
 def row_values(
