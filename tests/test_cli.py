@@ -16,7 +16,7 @@ import pytest
 
 from thalweg import cli
 
-COMMANDS = ("fit", "demo", "predict", "evaluate", "report", "info")
+COMMANDS = ("fit", "demo", "predict", "evaluate", "explain", "report", "info")
 SPACE = """
 depth = 1
 width = 8
@@ -208,6 +208,35 @@ def test_classes_and_probabilities(run, finished, folder):
     wary = run("predict", finished, folder / "dear.csv", "--threshold", 0.99)
     few = pl.read_csv(io.StringIO(wary.out))["prediction"]
     assert few.cast(pl.Boolean).sum() < frame["prediction"].cast(pl.Boolean).sum()
+
+
+def test_explain(run, finished, folder, tmp_path):
+    rows = folder / "dear.csv"
+    result = run("explain", finished, rows, "--rows", 3)
+    assert result.code == 0, result.err
+    frame = pl.read_csv(io.StringIO(result.out))
+    assert frame["column"].to_list() == ["size", "town"] * 3
+    sums = frame.group_by("row", maintain_order=True).agg(pl.col("contribution").sum())
+    np.testing.assert_allclose(
+        frame["base"][::2] + sums["contribution"], frame["prediction"][::2], atol=1e-6
+    )
+    assert "probability of True for 3 rows" in result.err
+    for name in ("out.csv", "out.parquet", "out.json", "out"):
+        result = run("explain", finished, rows, "-m", "permutation", "-o", tmp_path / name)
+        assert result.code == 0, result.err
+        assert result.out == ""
+        assert (tmp_path / name).exists()
+    assert pl.read_csv(tmp_path / "out.csv")["column"][0] == "size"
+    result = run("explain", finished, rows, "-m", "dependence", "--column", "town", "--json")
+    record = json.loads(result.out.splitlines()[-1])
+    assert {row["value"] for row in record["rows"]} == {"Bonn", "Köln", "Trier"}
+    result = run("explain", finished, rows, "-m", "neighbours", "--examples", rows, "--rows", 2)
+    assert pl.read_csv(io.StringIO(result.out))["rank"].to_list() == [1, 2, 3, 4, 5] * 2
+    refused(run("explain", finished, rows, "-m", "saliency"), "shapley")
+    refused(run("explain", finished, rows, "-o", tmp_path / "out.xlsx"), ".parquet")
+    refused(run("explain", finished, rows, "--column", "sizes"), "did you mean 'size'?")
+    refused(run("explain", finished, tmp_path / "none.csv"), "none.csv")
+    refused(run("explain", tmp_path / "none", rows), "none")
 
 
 def test_an_extra_column_at_prediction_is_told(run, finished, folder, tmp_path):

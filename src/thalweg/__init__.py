@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from thalweg.api import Study, load, train, tune
+    from thalweg.api import Model, Study, load, train, tune
     from thalweg.comparisons import Comparison, compare
     from thalweg.data import Dataset
     from thalweg.errors import ThalwegError
     from thalweg.space import Choice, Config, Float, Int, Space, Switch
-    from thalweg.study.model import Model
     from thalweg.task import Task
 
 _HOMES = {
@@ -32,7 +31,7 @@ _HOMES = {
     "Dataset": "thalweg.data",
     "Float": "thalweg.space",
     "Int": "thalweg.space",
-    "Model": "thalweg.study.model",
+    "Model": "thalweg.api",
     "Space": "thalweg.space",
     "Study": "thalweg.api",
     "Switch": "thalweg.space",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,97 @@ from thalweg.errors import OptionError, RunError, ThalwegError
 from thalweg.evidence.answer import Answer, Answers
 from thalweg.space import Config, Space
 from thalweg.study.budget import Budget, Clock
-from thalweg.study.model import Model
+from thalweg.study.model import Model as Trained
 from thalweg.study.rundir import RunDirectory
 
 if TYPE_CHECKING:
+    from thalweg.explain import Explanation
     from thalweg.study.listener import Listener
     from thalweg.study.outcome import Outcome
 
-__all__ = ["Study", "load", "train", "tune"]
+__all__ = ["Model", "Study", "load", "train", "tune"]
 
 FINISH_SECONDS = 0.8
 """What writing the run and its report may take; pictures leave it over."""
+
+
+class Model(Trained):
+    """A trained model: predict, evaluate, explain, save, load.
+
+    ``Study.model`` returns one; ``Model.load`` reads one back from its folder or a run directory.
+    """
+
+    def explain(
+        self,
+        rows: Any,
+        method: str | None = None,
+        *,
+        target: Any = None,
+        columns: str | Sequence[str] = (),
+        num_rows: int | None = None,
+        background: Any = None,
+        examples: Any = None,
+        metric: str | None = None,
+        cells: int | None = None,
+        samples: int | None = None,
+        seconds: float = math.inf,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Explanation:
+        """Explain what the model predicts for some rows, or what it goes by on them.
+
+        Args:
+            rows: whatever ``predict`` takes; with the target for ``permutation``.
+            method: ``"shapley"``, ``"integrated_gradients"``, ``"occlusion"``, ``"saliency"``,
+                ``"smoothgrad"``, ``"permutation"``, ``"dependence"``, ``"factors"`` or
+                ``"neighbours"``; by default what suits the kind of data.
+            target: class or target that is explained; by default the second of two classes, the
+                likeliest of many, the first target.
+            columns: inputs to look at; all by default.
+            num_rows: so many first rows; by default 100, and 16 images.
+            background: rows that say what is usual; by default what the model remembers of the
+                columns of its training rows.
+            examples: rows to look for neighbours in.
+            metric: what importance is measured in; the model's own by default.
+            cells: stretches that a series is divided into, or cells along an image's side.
+            samples: how much is drawn at random; each method has its own default.
+            seconds: after which it ends with the rows that it has.
+            seed: of everything that is drawn.
+            progress: told of rows done and rows to do.
+
+        Returns:
+            The explanation: ``frame`` has the numbers, ``picture()`` those of images as a PNG,
+            ``save`` writes both.
+
+        Raises:
+            OptionError: the method does not fit the model, or an option makes no sense.
+            DataError: the rows cannot be used.
+
+        Example:
+            >>> model = train("iris", epochs=2).model()
+            >>> model.explain([[5.1, 3.5, 1.4, 0.2]]).frame.height
+            4
+        """
+        from thalweg.explain import explain
+        from thalweg.report.pictures import paint
+
+        return explain(
+            self,
+            rows,
+            method,
+            target=target,
+            columns=columns,
+            num_rows=num_rows,
+            background=background,
+            examples=examples,
+            metric=metric,
+            cells=cells,
+            samples=samples,
+            seconds=seconds,
+            seed=seed,
+            progress=progress,
+            paint=paint,
+        )
 
 
 class Study:
@@ -193,6 +274,7 @@ def tune(
         (1,)
     """
     from thalweg.evidence import answers
+    from thalweg.explain import reference_of
     from thalweg.models import InputShape
     from thalweg.report.pictures import paint
     from thalweg.study.loop import Study as Loop
@@ -264,6 +346,7 @@ def tune(
         inputs=inputs.to_dict(),
         members=[(w.params, w.state) for w in members],
         config=outcome.best.config,
+        reference=reference_of(dataset.encoder, dataset.train),
     )
     if wanted is not None:
         best_model.threshold = threshold_for(wanted, best_model, outcome, loop.data, folds)

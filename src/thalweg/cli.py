@@ -546,6 +546,93 @@ def evaluate(run: Run, source: Source, as_json: Json = False) -> None:
 
 
 @app.command()
+def explain(
+    run: Run,
+    source: Source,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            "-m",
+            help="shapley, integrated_gradients, permutation, dependence; images and series: "
+            "also occlusion, saliency, smoothgrad; ratings: factors; all: neighbours. By default "
+            "what suits the data.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="CSV, Parquet or JSON file, or a folder (with a picture for each image).",
+        ),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="So many first rows: 100 by default, 16 images.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="Class or target to explain.")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Column to look at (repeat it for several).")
+    ] = None,
+    background: Annotated[
+        str | None, typer.Option(help="Rows that say what is usual, instead of what fit kept.")
+    ] = None,
+    examples: Annotated[
+        str | None, typer.Option(help="neighbours: the rows to look among, such as train.csv.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="permutation: what importance is measured in.")
+    ] = None,
+    cells: Annotated[
+        int | None,
+        typer.Option(help="Cells along an image's side, or stretches of a series."),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="How much is drawn at random; more is more exact.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(help="End after so many seconds with what there is.")
+    ] = float("inf"),
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Explain what the model of a run predicts for the rows of a source."""
+    from thalweg.api import Model
+    from thalweg.report.counting import Counting
+
+    model = Model.load(run)
+    with Counting(_console(), "explaining") as counting:
+        found = model.explain(
+            source,
+            method,
+            target=target,
+            columns=tuple(column or ()),
+            num_rows=rows,
+            background=background,
+            examples=examples,
+            metric=metric,
+            cells=cells,
+            samples=samples,
+            seconds=seconds,
+            seed=seed,
+            progress=counting.update,
+        )
+    typer.echo(f"{found.method}: {found.about['text']}", err=True)
+    for notice in found.about["notices"]:
+        typer.echo(f"note: {notice}", err=True)
+    if output is not None:
+        files = found.save(output)
+        more = f" ({len(files)} files)" if len(files) > 1 else ""
+        typer.echo(f"{len(found)} lines in {output}{more}", err=True)
+    if as_json:
+        typer.echo(found.to_json())
+    elif output is None:
+        found.frame.write_csv(sys.stdout)
+
+
+@app.command()
 def report(
     run: Run,
     output: Annotated[

@@ -122,6 +122,26 @@ class TableEncoder(Encoder):
             f"training table; got {frame.width}: give a table with column names, or all columns"
         )
 
+    def columns_of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the columns that are used, read but not encoded.
+
+        Numbers are floats, yes/no booleans, dates datetimes, categories text; null where missing.
+        """
+        import polars as pl
+
+        columns: list[pl.Series] = []
+        for encoder in self.preprocessor.encoders:
+            series = frame[encoder.name]
+            if encoder.kind == "number":
+                columns.append(read_numbers(series, encoder.style)[0])
+            elif encoder.kind == "yes_no":
+                columns.append(read_flags_loosely(series).cast(pl.Boolean))
+            elif encoder.kind == "datetime":
+                columns.append(read_datetimes(series, encoder.format or None)[0])
+            else:
+                columns.append(read_texts(series))
+        return pl.DataFrame(columns)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values."""
         return {
@@ -177,22 +197,8 @@ class TableDataset(Dataset):
 
         Numbers are floats, yes/no booleans, dates datetimes, categories text; null where missing.
         """
-        import polars as pl
-
         table, rows = self.tables[part]
-        taken = table[rows]
-        columns: list[pl.Series] = []
-        for encoder in self.encoder.preprocessor.encoders:
-            series = taken[encoder.name]
-            if encoder.kind == "number":
-                columns.append(read_numbers(series, encoder.style)[0])
-            elif encoder.kind == "yes_no":
-                columns.append(read_flags_loosely(series).cast(pl.Boolean))
-            elif encoder.kind == "datetime":
-                columns.append(read_datetimes(series, encoder.format or None)[0])
-            else:
-                columns.append(read_texts(series))
-        return pl.DataFrame(columns)
+        return self.encoder.columns_of(table[rows])
 
     def native(self, part: str) -> tuple[np.ndarray, tuple[bool, ...]]:
         """Return one float64 column for each feature column [N, F], and which are categories.

@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 from thalweg.errors import unknown_option
 from thalweg.models import cnn, detector, embedder, linear, mlp, ratings, sequence, unet
-from thalweg.models.base import InputShape, Network, activation_floats, count_params
+from thalweg.models.base import (
+    InputShape,
+    Lookup,
+    Network,
+    activation_floats,
+    count_params,
+    lookups_of,
+)
 from thalweg.space import Structure
 
 FAMILIES: dict[str, Callable[[Structure, InputShape, int], Network]] = {
@@ -42,4 +49,13 @@ def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Network
     return network
 
 
-__all__ = ["FAMILIES", "InputShape", "Network", "activation_floats", "build", "count_params"]
+__all__ = [
+    "FAMILIES",
+    "InputShape",
+    "Lookup",
+    "Network",
+    "activation_floats",
+    "build",
+    "count_params",
+    "lookups_of",
+]

@@ -81,6 +81,30 @@ def images_of(inputs: InputShape, fields: Mapping[str, Array]) -> Array:
     return (fields["image"].astype(jnp.float32) - mean) * scale
 
 
+@dataclass(frozen=True)
+class Lookup:
+    """Where the rows of a table of vectors are looked up, for one of a network's parameters.
+
+    Args:
+        field: the field that holds the codes.
+        column: its column that does; None where every entry of the field does (tokens).
+        zero_unknown: whether code 0 counts as a vector of zeros, whatever the table has there.
+    """
+
+    field: str
+    column: int | None
+    zero_unknown: bool = False
+
+
+def lookups_of(network: Network) -> Mapping[str, Lookup]:
+    """Return the parameters that are tables of vectors, with what is looked up in them.
+
+    Networks that have any say so by a method ``lookups``.
+    """
+    own = getattr(network, "lookups", None)
+    return own() if own is not None else {}
+
+
 class Network(Protocol):
     """A network of one family and structure, for one member."""
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from jax import Array
 
-from thalweg.models.base import InputShape, Stateless, flat_inputs, flat_size
+from thalweg.models.base import InputShape, Lookup, Stateless, flat_inputs, flat_size
+from thalweg.models.mlp import category_lookups
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import Context, Dense, Embedding, Params, State, mixup, numeric_noise
 from thalweg.space import Structure
@@ -48,6 +49,10 @@ class Linear(Stateless):
             outputs = outputs + columns.sum(1)
         # An affine map of a mixture is the mixture of the maps.
         return mixup(outputs, context), state
+
+    def lookups(self) -> dict[str, Lookup]:
+        """Return the tables of the categories."""
+        return category_lookups(self.inputs)
 
     def flops(self) -> float:
         """Return the multiplications and additions of one row."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from thalweg.models.base import InputShape, flat_inputs, flat_size
+from thalweg.models.base import InputShape, Lookup, flat_inputs, flat_size
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import (
     ACTIVATIONS,
@@ -117,6 +117,11 @@ class HiddenLayers:
         return float(self.inputs + 3 * sum(self.widths) + self.outputs)
 
 
+def category_lookups(inputs: InputShape) -> dict[str, Lookup]:
+    """Return what is looked up in the tables of an ``Embedding`` called ``embedding``."""
+    return {f"embedding/{i}": Lookup("category", i) for i in range(len(inputs.cardinalities))}
+
+
 @dataclass(frozen=True)
 class MLP:
     """A row's numbers and the vectors of its categories, through hidden layers to the outputs."""
@@ -146,6 +151,10 @@ class MLP:
         """Return the parameters of every layer."""
         embedding = self._embedding.params() if self._embedding else {}
         return {**embedding, **self._layers.params()}
+
+    def lookups(self) -> dict[str, Lookup]:
+        """Return the tables of the categories."""
+        return category_lookups(self.inputs)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the running averages of batch normalisation."""

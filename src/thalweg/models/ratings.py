@@ -30,7 +30,7 @@ import numpy as np
 from jax import Array
 
 from thalweg.errors import SpaceError
-from thalweg.models.base import InputShape, Stateless
+from thalweg.models.base import InputShape, Lookup, Stateless
 from thalweg.models.mlp import HiddenLayers
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import (
@@ -107,6 +107,10 @@ class Sides:
             tables |= _table(f"{prefix}/side_{column}", codes, _side_width(codes), FACTOR_DEVIATION)
         return tables
 
+    def lookups(self, prefix: str, side: int) -> dict[str, Lookup]:
+        """Return what is looked up in these tables."""
+        return {f"{prefix}/side_{c}": Lookup("category", c) for c in self.categories(side)}
+
     def width(self, side: int) -> int:
         """Return the length of one side's information with its categories as vectors."""
         cards = [self.inputs.cardinalities[column] for column in self.categories(side)]
@@ -153,6 +157,11 @@ class Bias(Stateless):
         x = numeric_noise(fields["numeric"], context)
         return params["mean"] + self.deviation(params, x, fields["category"], context), state
 
+    def lookups(self) -> dict[str, Lookup]:
+        """Return the tables of biases."""
+        columns = range(len(self.inputs.cardinalities))
+        return {f"bias/{column}": Lookup("category", column) for column in columns}
+
     def deviation(self, params: Params, x: Array, codes: Array, context: Context) -> Array:
         """Return what the biases add to the mean, [B, 1]."""
         tables = [params[f"bias/{c}"][codes[:, c]] for c in range(len(self.inputs.cardinalities))]
@@ -185,6 +194,11 @@ class Factors:
             **_table(f"{self.name}/item", self.sides.items, self.factors, FACTOR_DEVIATION),
         }
 
+    def lookups(self) -> dict[str, Lookup]:
+        """Return both tables; the vector of an unknown id is zero."""
+        sides = enumerate(("user", "item"))
+        return {f"{self.name}/{who}": Lookup("category", side, True) for side, who in sides}
+
     def apply(self, params: Params, codes: Array, side: int) -> Array:
         """Return the vectors of the users (0) or the items (1)."""
         table = params[f"{self.name}/{('user', 'item')[side]}"]
@@ -213,6 +227,10 @@ class MatrixFactorisation(Stateless):
     def params(self) -> dict[str, Param]:
         """Return biases and tables of factors."""
         return {**self._bias.params(), **self._vectors.params()}
+
+    def lookups(self) -> dict[str, Lookup]:
+        """Return the tables of biases and factors."""
+        return {**self._bias.lookups(), **self._vectors.lookups()}
 
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
@@ -283,6 +301,11 @@ class NeuMF:
         for side in (0, 1):
             specs |= self._sides.vectors("mlp", side)
         return {**specs, **self._stack.params()}
+
+    def lookups(self) -> dict[str, Lookup]:
+        """Return the tables of biases, factors and side categories."""
+        sides = {n: v for side in (0, 1) for n, v in self._sides.lookups("mlp", side).items()}
+        return {**self._product.lookups(), **self._vectors.lookups(), **sides}
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the running averages of batch normalisation."""
@@ -359,6 +382,13 @@ class TwoTower:
             tower = self._tower(side)
             specs |= tower.params() if tower else {}
         return specs
+
+    def lookups(self) -> dict[str, Lookup]:
+        """Return the tables of biases, factors and side categories."""
+        found = {**self._bias.lookups(), **self._vectors.lookups()}
+        for side, name in enumerate(("user_tower", "item_tower")):
+            found |= self._bias.sides.lookups(name, side)
+        return found
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the running averages of batch normalisation."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.report.heat import AGAINST, FOR, WARM, overlaid
 from thalweg.task import IGNORE
 
 MAX_BYTES = 190_000
@@ -615,12 +616,57 @@ def _box_colour(index: int) -> Colour:
     return others[index % len(others)]
 
 
+def paint_explained(
+    *,
+    images: Sequence[np.ndarray],
+    maps: Sequence[np.ndarray],
+    captions: Sequence[str] = (),
+    signed: bool = True,
+    side: float = 150,
+    columns: int = 6,
+) -> bytes:
+    """Draw images, each above a copy with what was found of its pixels laid over it.
+
+    Args:
+        images: [H, W, C] each.
+        maps: one number for each of their pixels, [H, W] each.
+        captions: text below each.
+        signed: whether numbers below zero speak against the prediction.
+        side: points that an image's longer side takes.
+        columns: images beside each other.
+    """
+    rows: list[list[Cell | None]] = []
+    for start in range(0, len(images), columns):
+        some = range(start, min(start + columns, len(images)))
+        plain = [as_rgb(images[i]) for i in some]
+        rows.append([Cell(image, frame="") for image in plain])
+        rows.append(
+            [
+                Cell(
+                    overlaid(image, maps[i], signed),
+                    ((captions[i], ""),) if captions else (),
+                    frame="",
+                )
+                for image, i in zip(plain, some, strict=True)
+            ]
+        )
+    legend = [(FOR, "speaks for it"), (AGAINST, "speaks against it")]
+    side = min(side, (WIDTH - 24) / max(1, min(columns, len(images))) - 16)
+    return sheet(
+        rows,
+        side=side,
+        caption_width=side,
+        legend=legend if signed else [(WARM, "where a change matters most")],
+    )
+
+
 PAINTERS: dict[str, Callable[..., bytes]] = {
     "photos": paint_photos,
     "filters": paint_filters,
     "maps": paint_maps,
     "masks": paint_masks,
     "boxes": paint_boxes,
+    "explained": paint_explained,
 }
 """What draws each kind of picture, from keyword arguments to a PNG."""
 

@@ -8,10 +8,10 @@ encoder that turns raw rows into its inputs. On disk it is ``model.json`` and
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from thalweg.data import Encoder, Part
+    from thalweg.models import Network
 
 FORMAT = 1
 IMAGES_AT_ONCE = 256
@@ -40,6 +41,8 @@ class Model:
         inputs: ``{"numeric": …, "cardinalities": […]}``, what the networks read.
         members: parameters and state of each network; predictions are averaged.
         config: the configuration they were trained with.
+        reference: what rows are usually like, by field [M, …]: columns of training rows, each
+            shuffled on its own, so that no row is kept. Explanations compare with it.
         threshold: binary tasks only: the probability of the second class from which it is
             predicted, 0.5 where None.
         about: metric, scores, versions and whatever else is worth keeping, JSON-able.
@@ -52,6 +55,7 @@ class Model:
     config: Config
     threshold: float | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    reference: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def task(self) -> Any:
@@ -59,6 +63,15 @@ class Model:
         return self.encoder.task
 
     # -------------------------------------------------------------------------------- prediction
+
+    def networks(self) -> Iterator[tuple[Network, str, dict[str, Any], dict[str, Any]]]:
+        """Yield each network with the name of its loss, its parameters and its state."""
+        from thalweg.models import InputShape, build
+
+        network = build(self.structure, InputShape.from_dict(self.inputs), self.task.num_outputs)
+        loss = self.config.get_or_default("loss") or self.task.loss
+        for params, state in self.members:
+            yield network, loss, params, state
 
     def outputs(self, fields: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return predictions for encoded rows, averaged over the members.
@@ -73,16 +86,13 @@ class Model:
             similarities are averaged, [N, E]. Detection: x0, y0, x1, y1, class and score in the
             network's pixels, the best first, [N, K, 6].
         """
-        from thalweg.models import InputShape, build
         from thalweg.optim.losses import predict_outputs
         from thalweg.training.cohort import network_outputs
 
         if self.task.kind in VISION_KINDS:
             return self._vision_outputs(fields)
-        network = build(self.structure, InputShape.from_dict(self.inputs), self.task.num_outputs)
-        loss = self.config.get_or_default("loss") or self.task.loss
         total = 0.0
-        for params, state in self.members:
+        for network, loss, params, state in self.networks():
             raw = network_outputs(network, params, state, fields)
             value = np.asarray(predict_outputs(self.task.kind, raw.astype(np.float64), loss))
             if self.task.kind == "regression" and loss != "poisson":
@@ -181,6 +191,7 @@ class Model:
         for i, (params, state) in enumerate(self.members):
             weights |= {f"{i}/params/{n}": np.ascontiguousarray(v) for n, v in params.items()}
             weights |= {f"{i}/state/{n}": np.ascontiguousarray(v) for n, v in state.items()}
+        weights |= {f"reference/{n}": np.ascontiguousarray(v) for n, v in self.reference.items()}
         record = {
             "format": FORMAT,
             "structure": {**asdict(self.structure), "width": _listed(self.structure.width)},
@@ -196,7 +207,7 @@ class Model:
         return folder
 
     @classmethod
-    def load(cls, path: str | Path) -> Model:
+    def load(cls, path: str | Path) -> Self:
         """Read a model that ``save`` wrote, or the model of a run directory.
 
         Raises:
@@ -224,7 +235,7 @@ class Model:
         return cls._from_record(record, weights, folder)
 
     @classmethod
-    def _from_record(cls, record: Any, weights: bytes, folder: Path) -> Model:
+    def _from_record(cls, record: Any, weights: bytes, folder: Path) -> Self:
         from safetensors import SafetensorError
         from safetensors.numpy import load as tensors_of
 
@@ -258,6 +269,11 @@ class Model:
                 config=Config(record["config"]),
                 threshold=record.get("threshold"),
                 about=record["about"],
+                reference={
+                    n.removeprefix("reference/"): v
+                    for n, v in tensors.items()
+                    if n.startswith("reference/")
+                },
             )
         except (SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise RunError(
