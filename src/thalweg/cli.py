@@ -600,8 +600,12 @@ def explain(
 ) -> None:
     """Explain what the model of a run predicts for the rows of a source."""
     from thalweg.api import Model
+    from thalweg.explain.explanation import check_ending
     from thalweg.report.counting import Counting
 
+    if output is not None:
+        # A mistake is told before anything is computed.
+        check_ending(output)
     model = Model.load(run)
     with Counting(_console(), "explaining") as counting:
         found = model.explain(

@@ -26,7 +26,7 @@ def random_model(data: Any, *, seed: int = 0, members: int = 1, scale: float = 1
             fan = max(1, int(np.prod(spec.shape[:-1]))) if len(spec.shape) > 1 else 10
             draw = rng.standard_normal(spec.shape) * scale / np.sqrt(fan)
             params[name] = draw.astype(np.float32)
-        drawn.append((params, {n: v for n, v in network.state().items()}))
+        drawn.append((params, dict(network.state())))
     return tw.Model(
         encoder=data.encoder,
         structure=structure,

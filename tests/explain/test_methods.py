@@ -77,7 +77,7 @@ def test_every_input_has_one_owner(cases, modality):
     ("modality", "method"), [(m, n) for n, one in METHODS.items() for m in one.modalities]
 )
 def test_every_method_on_every_kind_of_data(cases, modality, method, tmp_path):
-    model, rows, data = cases[modality]
+    model, rows, _ = cases[modality]
     if method == "permutation" and modality == "sequences":
         rows = (rows, np.arange(len(rows)) % 2)
     options = {"examples": rows} if method == "neighbours" else {}

@@ -115,11 +115,9 @@ class Explanation:
             OptionError: another ending.
             SourceError: it cannot be written.
         """
-        target = Path(path)
+        target = check_ending(path)
         files: dict[Path, bytes] = {}
         if target.suffix:
-            if target.suffix.lower() not in WRITERS:
-                raise unknown_option("the ending of an explanation's file", target.suffix, WRITERS)
             files[target] = self._written(target.suffix.lower())
         else:
             for ending in (".csv", ".json"):
@@ -142,6 +140,18 @@ class Explanation:
         buffer = io.BytesIO()
         getattr(self.frame, WRITERS[ending])(buffer)
         return buffer.getvalue()
+
+
+def check_ending(path: str | Path) -> Path:
+    """Return a path that an explanation can be written to.
+
+    Raises:
+        OptionError: it has an ending, but none of ``WRITERS``.
+    """
+    target = Path(path)
+    if target.suffix and target.suffix.lower() not in WRITERS:
+        raise unknown_option("the ending of an explanation's file", target.suffix, WRITERS)
+    return target
 
 
 def _finite(value: Any) -> Any:
