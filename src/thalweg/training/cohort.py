@@ -34,7 +34,15 @@ from thalweg.task import Task
 from thalweg.training import backend
 from thalweg.training.feed import KEPT_FETCHES, Feed, TrainingData
 from thalweg.training.member import Carry, Features, Member, Record, Rows, step_key
-from thalweg.training.plan import CHUNK_BYTES, Plan, check_memory, make_plan, power_of_two
+from thalweg.training.plan import (
+    CHUNK_BYTES,
+    FLOPS_WORTH_SHARING,
+    Plan,
+    check_memory,
+    make_plan,
+    power_of_two,
+    step_flops,
+)
 from thalweg.training.scalars import (
     batch_indices,
     constants_of,
@@ -63,7 +71,11 @@ class Program:
 
 
 def compile_program(
-    function: Callable[..., Any], arguments: Sequence[Any], donate: tuple[int, ...] = ()
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    donate: tuple[int, ...] = (),
+    *,
+    sequential: bool = False,
 ) -> Program:
     """Compile ``function`` for arguments of these shapes.
 
@@ -71,11 +83,12 @@ def compile_program(
         function: pure function of arrays.
         arguments: arrays, or ``jax.ShapeDtypeStruct``, in its argument order.
         donate: positions of arguments whose memory the result may take over.
+        sequential: whether its operations are too small to run side by side.
     """
     backend.setup()
     start = time.perf_counter()
     lowered = jax.jit(function, donate_argnums=donate).lower(*arguments)
-    compiled = lowered.compile(compiler_options=backend.compiler_options())
+    compiled = lowered.compile(compiler_options=backend.compiler_options(sequential=sequential))
     analysis = compiled.memory_analysis()
     peak = int(getattr(analysis, "temp_size_in_bytes", 0) or 0)
     return Program(compiled, time.perf_counter() - start, peak)
@@ -304,7 +317,10 @@ class Engine:
             else self.feed.shapes(index_steps * batch_size),
             shapes_of(self.evaluated),
         )
-        return compile_program(_advance(member, plan, full), arguments, donate=(0,))
+        small = plan.width * step_flops(member.network, batch_size) < FLOPS_WORTH_SHARING
+        return compile_program(
+            _advance(member, plan, full), arguments, donate=(0,), sequential=small
+        )
 
     def cohort(
         self,

@@ -30,6 +30,9 @@ MAX_TABLE_STEPS = 1024
 # Below this much arithmetic in a member's step (about 4 µs on one core), starting the operations
 # costs more than they do, and members are better advanced together.
 FLOPS_WORTH_A_CALL = 2e5
+# Below this much, the operations of a step gain nothing from running side by side, and a tenth of
+# the step is lost by arranging for it.
+FLOPS_WORTH_SHARING = 1e7
 # A call from the host costs about 0.2 ms; one that lasts ten times as long needs no company, and a
 # block of one group compiles in two thirds of the time.
 SECONDS_WORTH_A_CALL = 2e-3
@@ -109,7 +112,6 @@ def make_plan(
         The layout; the same arguments always give the same one.
     """
     num_params = count_params(network)
-    step_flops = 3.0 * network.flops() * batch_size
     # Weights, best weights and state live between calls; a call writes its results beside them.
     member_bytes = 4 * num_params * (2 + num_slots) * 2
     row_bytes = 4 * activation_floats(network)
@@ -117,7 +119,7 @@ def make_plan(
     chunk = -(-evaluated_rows // count)
     batch_bytes = int(8 * num_params + row_bytes * max(3 * batch_size, chunk))
     if platform == "cpu":
-        want = FLOPS_WORTH_A_CALL / max(step_flops, 1.0)
+        want = FLOPS_WORTH_A_CALL / max(step_flops(network, batch_size), 1.0)
         fits = max(1.0, CACHE_BYTES / max(member_bytes, 1))
         width = min(64, power_of_two(min(max(want, 1.0), fits)))
         share = power_of_two(-(-num_members // workers))
@@ -143,6 +145,11 @@ def make_plan(
     return Plan(width, groups, steps, member_bytes, batch_bytes, chunk)
 
 
+def step_flops(network: Network, batch_size: int) -> float:
+    """Return the multiplications and additions of a member's step, forwards and backwards."""
+    return 3.0 * network.flops() * batch_size
+
+
 def check_memory(plan: Plan, num_members: int, data_bytes: int, workers: int, free: int) -> int:
     """Return the bytes that a cohort needs.
 
@@ -166,4 +173,4 @@ def estimated_step_seconds(network: Network, batch_size: int, platform: str) -> 
     A fixed cost for starting a step's operations, and arithmetic at what small products reach.
     """
     fixed, rate = (8e-6, 3e10) if platform == "cpu" else (2e-5, 2e12)
-    return fixed + 3.0 * network.flops() * batch_size / rate + 2e-9 * count_params(network)
+    return fixed + step_flops(network, batch_size) / rate + 2e-9 * count_params(network)
