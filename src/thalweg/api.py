@@ -241,7 +241,8 @@ def tune(
         metric: the metric that chooses; the task's own by default.
         epochs: passes over the training rows of a full training; by default from the size of the
             data.
-        search: ``"sobol"``, ``"random"`` or ``"grid"``.
+        search: ``"sobol"``, ``"halton"``, ``"random"`` or ``"grid"``; ``"gp"``, ``"tpe"``,
+            ``"cmaes"`` and ``"evolution"`` learn from scores.
         halving: whether losers are dropped early.
         finalists: how many configurations are trained again under fresh seeds; 3 by default, and
             up to 8 where a time budget has room for them.

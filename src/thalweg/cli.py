@@ -95,7 +95,12 @@ def fit(
     epochs: Annotated[
         float | None, typer.Option(help="Passes over the training rows of a full training.")
     ] = None,
-    search: Annotated[str, typer.Option(help="sobol, random or grid.")] = "sobol",
+    search: Annotated[
+        str,
+        typer.Option(
+            help="sobol, halton, random, grid; learning from scores: gp, tpe, cmaes, evolution."
+        ),
+    ] = "sobol",
     halving: Annotated[bool, typer.Option(help="Drop losers early.")] = True,
     seeds: Annotated[
         int, typer.Option(help="Fresh seeds of each finalist (folds where the data is small).")

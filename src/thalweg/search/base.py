@@ -7,7 +7,7 @@ that a study can write it down and go on from there. A new searcher is one file 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -29,10 +29,24 @@ class Searcher(Protocol):
         """Return the next state and up to ``num`` Configs; fewer when there are no more."""
         ...
 
-    def tell(self: S, configs: Sequence[Config], scores: np.ndarray) -> S:
-        """Return the state that knows these scores (more is better, NaN for none), [N]."""
+    def tell(
+        self: S, configs: Sequence[Config], scores: np.ndarray, shares: np.ndarray | None = None
+    ) -> S:
+        """Return the state that knows these scores.
+
+        Args:
+            configs: what was trained; asked for or not.
+            scores: more is better, NaN where a training diverged, [N].
+            shares: the share of a full training after which each score was measured, in (0, 1]; 1
+                by default. A Config may be told again when it has come further, [N].
+        """
         ...
 
     def state(self) -> dict[str, Any]:
         """Return what is needed besides space and seed to go on, as JSON-able values."""
+        ...
+
+    @classmethod
+    def restore(cls: type[S], space: Space, seed: int, state: Mapping[str, Any]) -> S:
+        """Return the searcher that ``state`` was taken of."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -57,11 +57,18 @@ class Grid:
         chosen = list(itertools.islice(self._configs, self.num_asked, self.num_asked + num))
         return replace(self, num_asked=self.num_asked + len(chosen)), chosen
 
-    def tell(self, configs: Sequence[Config], scores: np.ndarray) -> Grid:
+    def tell(
+        self, configs: Sequence[Config], scores: np.ndarray, shares: np.ndarray | None = None
+    ) -> Grid:
         """Return itself: the grid does not depend on scores."""
-        del configs, scores
+        del configs, scores, shares
         return self
 
     def state(self) -> dict[str, Any]:
         """Return how many points were asked for."""
         return {"num_asked": self.num_asked}
+
+    @classmethod
+    def restore(cls, space: Space, seed: int, state: Mapping[str, Any]) -> Grid:
+        """Return the searcher that ``state`` was taken of."""
+        return cls(space, seed, **state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,11 +37,18 @@ class Random:
         ]
         return replace(self, num_asked=self.num_asked + num), self.space.decode(points)
 
-    def tell(self, configs: Sequence[Config], scores: np.ndarray) -> Random:
+    def tell(
+        self, configs: Sequence[Config], scores: np.ndarray, shares: np.ndarray | None = None
+    ) -> Random:
         """Return itself: the draws do not depend on scores."""
-        del configs, scores
+        del configs, scores, shares
         return self
 
     def state(self) -> dict[str, Any]:
         """Return how many points were asked for."""
         return {"num_asked": self.num_asked}
+
+    @classmethod
+    def restore(cls, space: Space, seed: int, state: Mapping[str, Any]) -> Random:
+        """Return the searcher that ``state`` was taken of."""
+        return cls(space, seed, **state)

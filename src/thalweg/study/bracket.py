@@ -64,11 +64,11 @@ class Bracket:
         """The rung in words, such as ``2/3``."""
         return f"{self.rung + 1}/{self.num_rungs}"
 
-    def ranks(self) -> np.ndarray:
-        """Return what each Config reached, NaN where it has no trial, [N]."""
-        return np.array(
-            [self.trials[i].rank if i in self.trials else np.nan for i in range(len(self.configs))]
-        )
+    def news(self) -> tuple[list[Config], np.ndarray, np.ndarray]:
+        """Return who came to this rung, their scores [N], and their shares of a full training."""
+        trials = [self.trials[i] for i in self.alive]
+        shares = [min(t.epochs / self.levels[-1], 1.0) for t in trials]
+        return [t.config for t in trials], np.array([t.rank for t in trials]), np.array(shares)
 
     def judge(self, seconds: float, left: float) -> bool:
         """Decide who goes on to the next rung, and drop the others; False where nobody does.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.models import InputShape
-from thalweg.search import Searcher, make_searcher
+from thalweg.search import LEARNING, Searcher, make_searcher
 from thalweg.search.halving import num_rungs_for, rungs
 from thalweg.space import Config, Structure
 from thalweg.study.bracket import Bracket
@@ -34,6 +34,8 @@ from thalweg.training.cohort import TrainingData, run_tasks
 
 MOST_ASKED = 100
 PATIENCE_BRACKETS = 3
+LEARNING_ROUNDS = 5
+MIN_ROUND = 8
 
 
 class Study:
@@ -117,23 +119,30 @@ class Study:
         if total < 4 * finalists * replicates:
             # With few trials, all of them explore: replicates would cost more than they tell.
             finalists = 0
-        configs = self.ask(total - finalists * replicates)
+        explore = total - finalists * replicates
+        most = self.engines.most_members()
+        if settings.search in LEARNING:
+            # What learns from scores is asked again when it has some.
+            most = min(most, max(MIN_ROUND, math.ceil(explore / LEARNING_ROUNDS)))
+        configs = self.ask(min(explore, most))
+        if len(configs) < min(explore, most):
+            explore = len(configs)
         self.plan |= {
-            "explore": len(configs),
+            "explore": explore,
             "confirm": finalists * replicates,
             "epochs": settings.epochs,
         }
         self.listener.plan(
-            f"{len(configs)} configurations of up to {settings.epochs:g} epochs, then "
+            f"{explore} configurations of up to {settings.epochs:g} epochs, then "
             f"{finalists} finalists {self._how_often(replicates)}"
             if finalists
-            else f"{len(configs)} configurations of up to {settings.epochs:g} epochs"
+            else f"{explore} configurations of up to {settings.epochs:g} epochs"
         )
-        done, most = 0, self.engines.most_members()
-        while done < len(configs) and not self._stop():
-            part = configs[done : done + most]
-            self._explore(part, settings.epochs)
-            done += len(part)
+        done = 0
+        while configs and not self._stop():
+            self._explore(configs, settings.epochs)
+            done += len(configs)
+            configs = self.ask(min(explore - done, most))
         ranked = self.ledger.ranked()[:finalists]
         if ranked and finalists and not self._stop():
             self._confirm(ranked, replicates, settings.epochs)
@@ -235,12 +244,12 @@ class Study:
             start = clock.elapsed()
             self._advance(bracket)
             took = clock.elapsed() - start
+            self.searcher = self.searcher.tell(*bracket.news())
             if self._stop() or bracket.is_last:
                 break
             if not bracket.judge(took, until - clock.elapsed()):
                 break
         self._count_audit(bracket)
-        self.searcher = self.searcher.tell(bracket.configs, bracket.ranks())
 
     def _confirm(self, finalists: Sequence[Trial], replicates: int, epochs: float) -> None:
         """Train finalists again under fresh seeds, each seed on a fold of its own, all at once."""

@@ -1,0 +1,157 @@
+"""TPE: where are good configurations dense, and bad ones not?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from thalweg.search.axes import Axes
+from thalweg.search.history import History, encode
+from thalweg.search.sobol import Sobol
+from thalweg.space import Config, Space
+
+CANDIDATES_EACH = 24
+MOST_GOOD = 25
+NUM_STARTUP = 10
+
+
+@dataclass(frozen=True)
+class TPE:
+    """Proposes where the density of good Configs is highest against that of the others.
+
+    Two Parzen estimators, each a mixture of one kernel for each Config (a product over all axes, so
+    that hyperparameters are modelled together) and of the uniform density: l(x) of the best
+    min(⌈N/10⌉, 25), g(x) of the rest. Each proposal is the one of 24 draws from l whose l/g is
+    largest. Points that were asked for and have no score yet count as bad ones.
+
+    Source: Bergstra, Bardenet, Bengio and Kegl, "Algorithms for hyper-parameter optimization",
+    2011, section 4; multivariate: Falkner, Klein and Hutter, "BOHB", 2018; widths of the kernels
+    after Watanabe, "Tree-structured Parzen estimator: understanding its algorithm components and
+    their roles", 2023.
+    """
+
+    space: Space
+    seed: int
+    num_asked: int = 0
+    history: History | None = None
+
+    @classmethod
+    def init(cls, space: Space, seed: int) -> TPE:
+        """Return the searcher before its first proposal."""
+        return cls(space, seed, history=History.of(space))
+
+    @cached_property
+    def axes(self) -> Axes:
+        """The space as the model sees it."""
+        return Axes(self.space)
+
+    @property
+    def known(self) -> History:
+        """What the searcher was told."""
+        return self.history if self.history is not None else History.of(self.space)
+
+    def ask(self, num: int) -> tuple[TPE, list[Config]]:
+        """Return the next state and the next ``num`` Configs."""
+        if num < 1:
+            return self, []
+        values, _ = self.known.finals()
+        if len(values) < NUM_STARTUP or not self.space.free:
+            _, configs = Sobol(self.space, self.seed, self.num_asked).ask(num)
+            points = np.array([encode(self.space, c) for c in configs])
+        else:
+            points = self._propose(num, values)
+            configs = self.space.decode(np.where(np.isnan(points), 0.5, points))
+        history = self.known.asked(points)
+        return replace(self, num_asked=self.num_asked + num, history=history), configs
+
+    def _propose(self, num: int, values: np.ndarray) -> np.ndarray:
+        axes, history = self.axes, self.known
+        rng = np.random.default_rng([0x79E, self.seed, self.num_asked])
+        order = np.argsort(-np.where(np.isfinite(values), values, -np.inf), kind="stable")
+        num_good = max(1, min(math.ceil(0.1 * len(values)), MOST_GOOD))
+        good = Parzen(axes, history.points[order[:num_good]])
+        bad = Parzen(axes, np.concatenate([history.points[order[num_good:]], history.pending]))
+        # Each proposal has draws of its own: that is what keeps a batch apart.
+        drawn = axes.settle(good.draw(num * CANDIDATES_EACH, rng))
+        score = (good.log_density(drawn) - bad.log_density(drawn)).reshape(num, -1)
+        return drawn.reshape(num, CANDIDATES_EACH, -1)[np.arange(num), score.argmax(1)]
+
+    def tell(
+        self, configs: Sequence[Config], scores: np.ndarray, shares: np.ndarray | None = None
+    ) -> TPE:
+        """Return the state that knows these scores, and after which share of a training."""
+        return replace(self, history=self.known.add(configs, scores, shares))
+
+    def state(self) -> dict[str, Any]:
+        """Return what was asked and told."""
+        return {"num_asked": self.num_asked, "history": self.known.state()}
+
+    @classmethod
+    def restore(cls, space: Space, seed: int, state: Mapping[str, Any]) -> TPE:
+        """Return the searcher that ``state`` was taken of."""
+        return cls(space, seed, state["num_asked"], History.from_state(space, state["history"]))
+
+
+class Parzen:
+    """A mixture of kernels around points, and of the uniform density on the cube.
+
+    Numbers have normal kernels cut off at 0 and 1, kinds the weight 1 - w on their own value and
+    the rest on the others. Where a hyperparameter is absent, or a kernel's point lacks one that is
+    there, its factor is that of the uniform density.
+
+    Args:
+        axes: the space.
+        points: coordinates, [N, D].
+    """
+
+    def __init__(self, axes: Axes, points: np.ndarray) -> None:
+        self.axes, self.points = axes, points
+        num, width = points.shape
+        self.kinds = np.array(axes.kinds or (False,))
+        # Scott's rule in as many dimensions; never so narrow that a kernel stands alone, and never
+        # narrower than what tells two values of a grid apart.
+        sd = 0.2 * max(num, 1) ** (-1.0 / (width + 4))
+        self.sd = np.maximum(max(sd, 1.0 / min(100, 1 + num)), 0.5 * axes.cells)
+        self.other = 1.0 / (num + 2.0)
+
+    def draw(self, num: int, rng: np.random.Generator) -> np.ndarray:
+        """Return points drawn from the mixture, not settled yet, [num, D]."""
+        from scipy.special import ndtr, ndtri
+
+        which = rng.integers(len(self.points) + 1, size=num)
+        uniform = rng.random((num, self.axes.num))
+        centers = np.concatenate([self.points, np.full((1, self.axes.num), np.nan)])[which]
+        known = np.where(np.isnan(centers), 0.5, centers)
+        low, high = ndtr(-known / self.sd), ndtr((1.0 - known) / self.sd)
+        near = known + self.sd * ndtri(low + uniform * (high - low))
+        stays = rng.random(centers.shape) >= self.other
+        kind = np.where(stays, known, uniform)
+        moved = np.where(self.kinds, kind, near)
+        return np.clip(np.where(np.isnan(centers), uniform, moved), 0.0, np.nextafter(1.0, 0.0))
+
+    def log_density(self, points: np.ndarray) -> np.ndarray:
+        """Return the logarithm of the density of points, [M]."""
+        from scipy.special import logsumexp, ndtr
+
+        total = np.zeros((len(points), len(self.points) + 1))
+        for axis in range(self.axes.num):
+            x, mu = points[:, axis][:, None], self.points[:, axis][None, :]
+            if self.kinds[axis]:
+                options = max(len(self.axes.levels[axis]), 1)
+                same = 1.0 - self.other + self.other / options
+                logs = np.where(
+                    np.abs(x - mu) < 1e-9,
+                    math.log(same * options),
+                    math.log(self.other),
+                )
+            else:
+                sd = self.sd[axis]
+                mass = ndtr((1.0 - mu) / sd) - ndtr(-mu / sd)
+                logs = -0.5 * ((x - mu) / sd) ** 2 - np.log(sd * math.sqrt(2.0 * math.pi) * mass)
+            total[:, :-1] += np.where(np.isnan(logs), 0.0, logs)
+        return np.asarray(logsumexp(total, axis=1)) - math.log(total.shape[1])
