@@ -80,7 +80,7 @@ class Evolution:
         first, second = parents(), parents()
         mixed = (rng.random((num, 1)) < CROSSOVER) & (rng.random(first.shape) < 0.5)
         share = rng.integers(1, 4, (num, 1)) / first.shape[1]
-        scale = np.exp(rng.uniform(*np.log(SCALES), (num, 1)))
+        scale = np.exp(rng.uniform(np.log(SCALES[0]), np.log(SCALES[1]), (num, 1)))
         return mutate(self.axes, np.where(mixed, second, first), scale, rng, share)
 
     def tell(
