@@ -364,7 +364,7 @@ def test_files_that_need_care_end_well_or_in_one_line(run, tmp_path, monkeypatch
         (["iris", "--metric", "acuracy"], ["did you mean 'accuracy'?"]),
         (["iris", "--loss", "hing"], ["did you mean 'hinge'?"]),
         (["iris", "--task", "regresion"], ["did you mean 'regression'?"]),
-        (["iris", "--search", "bayes"], ["sobol, random, grid"]),
+        (["iris", "--search", "bayes"], ["sobol, halton, random, grid"]),
         (["iris", "--epochs", "-1"], ["epochs must be above 0"]),
         (["iris", "--seeds", "-1"], ["seeds must be a whole number from 0"]),
         (["iris", "--seed", "-1"], ["seed"]),
