@@ -14,8 +14,8 @@ import pytest
 from thalweg.nn.layers import Context
 from thalweg.nn.normalisation import BatchNorm, LayerNorm
 from thalweg.training import backend
-from thalweg.training.cohort import compile_program
 from thalweg.training.guard import check_compiler, gradient_error, reduction_error
+from thalweg.training.programs import compile_program
 
 NUM_ROWS = 32_769  # one more than a power of two: with 32,768 the reproducer is right
 rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Many members at once: the only home of ``jit`` and ``vmap``.
+"""Many members at once: the only home of ``vmap``.
 
 An ``Engine`` holds one data set on the device and one compiled program for each structure. A
 ``Cohort`` is K members of one structure; ``advance`` takes them some steps further, with an
@@ -43,6 +43,7 @@ from thalweg.training.plan import (
     power_of_two,
     step_flops,
 )
+from thalweg.training.programs import Program, compile_program, shapes_of
 from thalweg.training.scalars import (
     batch_indices,
     constants_of,
@@ -56,47 +57,6 @@ PROBE_IMAGES = 512
 TABLE_BYTES = 64 << 20
 EVALUATIONS = 16
 """Evaluations in a full training, where they cost little beside it."""
-
-
-# ------------------------------------------------------------------------------------ compilation
-
-
-@dataclass(frozen=True)
-class Program:
-    """A compiled function and what it cost to make."""
-
-    call: Callable[..., Any]
-    compile_seconds: float
-    peak_bytes: int
-
-
-def compile_program(
-    function: Callable[..., Any],
-    arguments: Sequence[Any],
-    donate: tuple[int, ...] = (),
-    *,
-    sequential: bool = False,
-) -> Program:
-    """Compile ``function`` for arguments of these shapes.
-
-    Args:
-        function: pure function of arrays.
-        arguments: arrays, or ``jax.ShapeDtypeStruct``, in its argument order.
-        donate: positions of arguments whose memory the result may take over.
-        sequential: whether its operations are too small to run side by side.
-    """
-    backend.setup()
-    start = time.perf_counter()
-    lowered = jax.jit(function, donate_argnums=donate).lower(*arguments)
-    compiled = lowered.compile(compiler_options=backend.compiler_options(sequential=sequential))
-    analysis = compiled.memory_analysis()
-    peak = int(getattr(analysis, "temp_size_in_bytes", 0) or 0)
-    return Program(compiled, time.perf_counter() - start, peak)
-
-
-def shapes_of(tree: Any) -> Any:
-    """Return the shapes and dtypes of a tree of arrays."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype), tree)
 
 
 # ------------------------------------------------------------------------------------------ engine
@@ -319,7 +279,11 @@ class Engine:
         )
         small = plan.width * step_flops(member.network, batch_size) < FLOPS_WORTH_SHARING
         return compile_program(
-            _advance(member, plan, full), arguments, donate=(0,), sequential=small
+            _advance(member, plan, full),
+            arguments,
+            donate=(0,),
+            sequential=small,
+            made_from=(member, plan, full),
         )
 
     def cohort(

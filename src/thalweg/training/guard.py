@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from thalweg.training.cohort import compile_program
+from thalweg.training.programs import compile_program
 
 TOLERANCE = 1e-4
 

@@ -1,0 +1,82 @@
+"""Programs are kept by what they were made from, and read back as they were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from thalweg.training import programs
+from thalweg.training.programs import compile_program, fingerprint
+
+
+@dataclass(frozen=True)
+class Layer:
+    units: int
+    scale: np.ndarray | None = None
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_what_differs_has_another_fingerprint():
+    long = np.zeros(5000)
+    other = long.copy()
+    other[2500] = 1e-12
+    values = [
+        1, 1.0, True, "1", None, (1,), [1], (1, 1), {"a": 1}, {"a": 2}, frozenset({"a"}),
+        Layer(1), Layer(2), Layer(1, long), Layer(1, other), long, long.astype(np.float32),
+        long.reshape(2, -1), (Layer(1), "x"), ("", "ab"), ("a", "b"),
+    ]  # fmt: skip
+    assert len({fingerprint(value) for value in values}) == len(values)
+    assert fingerprint(Layer(1, long)) == fingerprint(Layer(1, long.copy()))
+
+
+def test_a_function_has_none():
+    with pytest.raises(TypeError, match="function"):
+        fingerprint((Layer(1), lambda x: x))
+
+
+def test_a_program_is_read_back(own_cache):
+    x = np.arange(4.0, dtype=np.float32)
+    traced = []
+
+    def double(x):
+        traced.append(1)
+        return jnp.sin(x) * 2.0
+
+    first = compile_program(double, (x,), made_from=("double", 2.0))
+    assert len(list((own_cache / "programs").iterdir())) == 1
+    second = compile_program(double, (x,), made_from=("double", 2.0))
+    assert len(traced) == 1
+    np.testing.assert_array_equal(first.call(x), second.call(x))
+    compile_program(double, (np.ones(5, np.float32),), made_from=("double", 2.0))
+    compile_program(double, (x,), made_from=("double", 3.0))
+    assert len(list((own_cache / "programs").iterdir())) == 3
+
+
+def test_a_damaged_file_is_made_again(own_cache):
+    x = np.arange(4.0, dtype=np.float32)
+    compile_program(jnp.cos, (x,), made_from="cos")
+    (path,) = (own_cache / "programs").iterdir()
+    path.write_bytes(path.read_bytes()[:40])
+    program = compile_program(jnp.cos, (x,), made_from="cos")
+    np.testing.assert_allclose(program.call(x), np.cos(x), rtol=1e-6)
+    assert path.stat().st_size > 40
+
+
+def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path / "file"))
+    x = np.arange(4.0, dtype=np.float32)
+    program = compile_program(jnp.cos, (x,), made_from="cos")
+    np.testing.assert_allclose(program.call(x), np.cos(x), rtol=1e-6)
+
+
+def test_sources_are_those_of_programs():
+    assert len(programs._sources()) == 32
