@@ -8,8 +8,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from thalweg.data import Dataset, concatenate, load
 from thalweg.errors import OptionError, RunError, ThalwegError
@@ -17,7 +20,7 @@ from thalweg.evidence.answer import Answer, Answers
 from thalweg.space import Config, Space
 from thalweg.study.budget import Budget, Clock
 from thalweg.study.model import Model as Trained
-from thalweg.study.rundir import RunDirectory
+from thalweg.study.rundir import RunDirectory, json_ready
 
 if TYPE_CHECKING:
     from thalweg.explain import Explanation
@@ -218,6 +221,7 @@ def tune(
     baselines: bool = True,
     refit: bool = False,
     goal: str | None = None,
+    calibrate: bool = False,
     run: str | Path | None = None,
     write: bool | None = None,
     seed: int = 0,
@@ -256,6 +260,8 @@ def tune(
             ``"balanced_accuracy"``, ``"matthews_corrcoef"``, ``"recall=0.9"`` (most precision
             there), ``"precision=0.8"`` (most recall there) or ``"cost=10"`` (a missed event costs
             ten false alarms); 0.5 by default.
+        calibrate: classes: whether the model's probabilities are scaled by the temperature that
+            fits held-out rows best; it is fitted, measured and kept either way.
         run: the run directory; with ``write=None`` nothing is written where it is None.
         write: True writes a run directory even without ``run`` (``runs/NAME-DATE-TIME``).
         seed: seed of everything.
@@ -276,12 +282,15 @@ def tune(
     """
     from thalweg.evidence import answers
     from thalweg.explain import reference_of
+    from thalweg.explain.studied import Explained, explain_study
     from thalweg.models import InputShape
     from thalweg.report.pictures import paint
+    from thalweg.study.calibration import fit_calibration, held_out_outputs
     from thalweg.study.loop import Study as Loop
     from thalweg.study.pictures import make_pictures
     from thalweg.study.refit import refit as train_again
     from thalweg.study.setup import make_folds, prepare, training_data
+    from thalweg.study.summary import held_out as held_out_pairs
     from thalweg.study.summary import summarise, threshold_for
     from thalweg.study.threshold import Goal
     from thalweg.study.yardsticks import start_baselines
@@ -351,6 +360,10 @@ def tune(
     )
     if wanted is not None:
         best_model.threshold = threshold_for(wanted, best_model, outcome, loop.data, folds)
+    unseen = held_out_outputs(held_out_pairs(best_model, outcome, loop.data, folds))
+    best_model.calibration = fit_calibration(task.kind, unseen)
+    if calibrate:
+        best_model = best_model.calibrate()
     held_out = best_model.outputs(dataset.test.fields) if len(dataset.test) else None
     failed: list[str] = []
     # While baselines are still being fitted.
@@ -363,6 +376,10 @@ def tune(
         seconds=clock.left() - FINISH_SECONDS,
         failed=failed,
     )
+    explained = Explained()
+    if directory is not None:
+        # For the report, in what is left of the time.
+        explained = explain_study(dataset, best_model, paint, seconds=clock.left() - FINISH_SECONDS)
     summary = summarise(
         dataset,
         outcome,
@@ -377,14 +394,16 @@ def tune(
         wanted,
         held_out,
     )
-    summary["pictures"] = [picture.to_dict() for picture in pictures]
-    summary["notices"] += failed
+    summary["calibration"] = json_ready(_calibration_record(dataset, best_model, unseen))
+    summary["explanations"] = json_ready(explained.record)
+    summary["pictures"] = [*[p.to_dict() for p in pictures], *explained.entries]
+    summary["notices"] += [*failed, *explained.failed]
     best_model.about = {
         key: summary[key] for key in ("name", "metric", "validation", "test", "versions", "seed")
     }
     records = [trial.to_dict() for trial in outcome.trials]
     summary["answers"] = [answer.to_dict() for answer in answers(records, summary)]
-    drawn = {picture.name: picture.png for picture in pictures}
+    drawn = {**{picture.name: picture.png for picture in pictures}, **explained.pictures}
     study = Study(summary, records, best_model, directory, drawn)
     if directory is not None:
         best_model.save(directory.model_path)
@@ -395,6 +414,39 @@ def tune(
     if directory is not None:
         directory.write_summary(summary)
     return study
+
+
+def _calibration_record(dataset: Dataset, model: Model, unseen: Any) -> dict[str, Any]:
+    """Return what calibration does on rows that it was not fitted on; empty where there is none."""
+    from thalweg.evidence.calibration import before_and_after, coverage
+    from thalweg.study.calibration import temperature_gain, tempered
+
+    fitted = model.calibration
+    if fitted is None:
+        return {}
+    record: dict[str, Any] = {"num_rows": fitted.num_rows, "applied": model.calibrated}
+    part = dataset.test
+    plain = replace(model, calibrated=False)
+    outputs = plain.outputs(part.fields) if len(part) > 1 else None
+    truth = dataset.raw_target(part) if len(part) > 1 else None
+    if fitted.temperature is not None:
+        gain, interval = temperature_gain(unseen.outputs, unseen.truth)
+        record |= {"temperature": fitted.temperature, "gain": gain, "interval": interval}
+        if outputs is not None and truth is not None:
+            after = tempered(outputs, fitted.temperature)
+            record["test"] = before_and_after(outputs, after, truth)
+        return record
+    lines = []
+    for level in (0.5, 0.8, 0.9, 0.95):
+        with contextlib.suppress(OptionError):
+            radius = fitted.radius_of(level)
+            line: dict[str, Any] = {"level": level, "radius": float(radius.mean())}
+            if outputs is not None and truth is not None:
+                errors = np.abs(outputs - truth.reshape(outputs.shape))
+                share, low, high = coverage(errors, radius)
+                line |= {"coverage": share, "low": low, "high": high}
+            lines.append(line)
+    return {**record, "intervals": lines, "num_tested": len(part)}
 
 
 def _best_alone(outcome: Outcome) -> list[Any]:

@@ -175,6 +175,10 @@ def fit(
             "matthews_corrcoef, recall=0.9, precision=0.8 or cost=10."
         ),
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Classes: scale probabilities by the fitted temperature."),
+    ] = False,
     run: Annotated[Path | None, typer.Option(help="Run directory to make.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     dry_run: Annotated[
@@ -258,6 +262,7 @@ def fit(
             ensemble=ensemble,
             refit=refit,
             goal=goal,
+            calibrate=calibrate,
             run=run,
             write=True,
             listener=progress,
@@ -482,6 +487,16 @@ def predict(
         float | None,
         typer.Option(help="Binary tasks: probability from which the second class is predicted."),
     ] = None,
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            help="Numbers and forecasts: add lower and upper, which hold such a share of the "
+            "truth, such as 0.9."
+        ),
+    ] = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Classes: scale probabilities by the temperature.")
+    ] = False,
     top: Annotated[
         int, typer.Option(help="Ratings: best unseen items of each user, for a list of users.")
     ] = 10,
@@ -499,10 +514,14 @@ def predict(
         raise OptionError(
             f"--threshold is for binary tasks and detections; this one is {model.task.kind}"
         )
+    if calibrated:
+        model = model.calibrate()
+    if interval is not None and model.task.kind != "regression":
+        raise OptionError(f"--interval is for regression and forecasts; this is {model.task.kind}")
     if model.task.kind == "segmentation":
         _write_masks(model, source, output)
         return
-    frame, notices = _predicted(model, source, threshold, top)
+    frame, notices = _predicted(model, source, threshold, interval, top)
     for notice in notices:
         typer.echo(f"note: {notice}", err=True)
     if output is None:
@@ -515,7 +534,9 @@ def predict(
     typer.echo(f"{len(frame)} predictions in {output}", err=True)
 
 
-def _predicted(model: Any, source: str, threshold: float | None, top: int) -> tuple[Any, Any]:
+def _predicted(
+    model: Any, source: str, threshold: float | None, interval: float | None, top: int
+) -> tuple[Any, Any]:
     """Return a table of predictions, and what is worth telling about its rows."""
     encoder = model.encoder
     # A list of users asks for the best items of each.
@@ -523,7 +544,7 @@ def _predicted(model: Any, source: str, threshold: float | None, top: int) -> tu
     if users is not None:
         return encoder.top(model.outputs, users, top)
     rows = encoder.encode(source)
-    return model.frame_of(rows, threshold), rows.notices
+    return model.frame_of(rows, threshold, interval), rows.notices
 
 
 def _write_masks(model: Any, source: str, output: Path | None) -> None:

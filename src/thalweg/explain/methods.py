@@ -136,6 +136,10 @@ def _shapley(job: Job) -> Explanation:
 def _integrated(job: Job) -> Explanation:
     from thalweg.explain.gradients import integrated_gradients
 
+    if job.model.calibrated:
+        # Gradients are of the networks; a temperature changes how sure they are, not why.
+        job = replace(job, model=replace(job.model, calibrated=False))
+        job.notices.append("probabilities are explained as they were before calibration")
     chosen, _ = job.asked()
     path = integrated_gradients(job.model, job.fields, chosen, job.background)
     job.going_on(len(job.part), len(job.part))

@@ -13,6 +13,8 @@ from thalweg.evidence.answer import SUPPORTED, TIE, Answer
 from thalweg.evidence.ranking import leaderboard
 from thalweg.evidence.view import View, number, plain, short
 from thalweg.files import write_atomically
+from thalweg.report.calibration import calibration
+from thalweg.report.explanations import EXPLANATIONS
 from thalweg.report.figures import FIGURES, interval_glyph
 from thalweg.report.page import SCRIPT, STYLE
 from thalweg.report.pictures import png_size
@@ -83,6 +85,8 @@ def render_report(
     figures = {key: draw(view) for key, draw in FIGURES.items()}
     shown = {key: figure for key, figure in figures.items() if figure is not None}
     predicted = [shown.pop(key) for key in PREDICTED if key in shown]
+    right = calibration(view)
+    predicted += [right] if right is not None else []
     sections = [
         ("answers", "Answers", answers_html(list(map(as_answer, answers)))),
         ("leaderboard", "Leaderboard", _leaderboard(view)),
@@ -97,6 +101,15 @@ def render_report(
             "predictions",
             "Predictions",
             "".join(figure_html(figure.title, figure.caption, figure.body) for figure in predicted),
+        ),
+        (
+            "explanations",
+            "Explanations",
+            "".join(
+                figure_html(figure.title, figure.caption, figure.body)
+                for draw in EXPLANATIONS.values()
+                if (figure := draw(view)) is not None
+            ),
         ),
         ("pictures", "Pictures", _pictures(view, pictures or {})),
         ("cost", "What was tried, and what it cost", cost_html(view)),

@@ -89,6 +89,7 @@ vertical-align:middle}.key .context{border-color:var(--soft);border-width:1.5px}
 stroke-dasharray:4 3;fill:none}
 .mean{stroke-width:2.4;stroke:var(--accent-soft)}.mean.first{stroke:var(--accent)}
 .whisker{stroke-width:2.2;stroke:var(--accent-soft);opacity:.75}
+.bar{fill:var(--accent-soft)}.bar.against{fill:var(--second)}
 .whisker.first{stroke:var(--accent)}.whisker.plain{stroke:var(--soft)}
 .zero{stroke:var(--soft);stroke-width:1}
 .tools{display:flex;gap:14px;align-items:center;flex-wrap:wrap;margin:6px 0 10px;font-size:14px}

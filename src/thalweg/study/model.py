@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +18,7 @@ import numpy as np
 from thalweg.errors import RunError
 from thalweg.files import write_atomically
 from thalweg.space import Config, Structure
+from thalweg.study.calibration import Calibration, tempered
 from thalweg.task import VISION_KINDS
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Model:
         config: the configuration they were trained with.
         reference: what rows are usually like, by field [M, …]: columns of training rows, each
             shuffled on its own, so that no row is kept. Explanations compare with it.
+        calibration: temperature or intervals, fitted on rows that no network was trained on.
+        calibrated: whether probabilities are those with the temperature.
         threshold: binary tasks only: the probability of the second class from which it is
             predicted, 0.5 where None.
         about: metric, scores, versions and whatever else is worth keeping, JSON-able.
@@ -56,6 +59,8 @@ class Model:
     threshold: float | None = None
     about: dict[str, Any] = field(default_factory=dict)
     reference: Mapping[str, np.ndarray] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    calibrated: bool = False
 
     @property
     def task(self) -> Any:
@@ -100,8 +105,34 @@ class Model:
             total = total + value
         mean = np.asarray(total) / len(self.members)
         if self.task.kind == "binary":
-            return np.stack([1.0 - mean, mean], axis=-1)
+            mean = np.stack([1.0 - mean, mean], axis=-1)
+        if self.calibrated and self.calibration and self.calibration.temperature is not None:
+            mean = tempered(mean, self.calibration.temperature)
         return mean
+
+    def calibrate(self) -> Self:
+        """Return the model with calibrated probabilities; which class is predicted stays.
+
+        A threshold chosen before moves along.
+
+        Raises:
+            OptionError: nothing was fitted: the task has no probabilities, or no rows were held
+                out.
+        """
+        from thalweg.errors import OptionError
+
+        if self.calibration is None or self.calibration.temperature is None:
+            raise OptionError(
+                f"this {self.task.kind} model has no temperature to calibrate by: fit classes, "
+                "with validation rows"
+            )
+        if self.calibrated:
+            return self
+        cut = self.threshold
+        if cut is not None:
+            pair = np.array([[1.0 - cut, cut]])
+            cut = float(tempered(pair, self.calibration.temperature)[0, 1])
+        return replace(self, calibrated=True, threshold=cut)
 
     def _vision_outputs(self, fields: Mapping[str, np.ndarray]) -> np.ndarray:
         from thalweg.models import InputShape, build
@@ -151,14 +182,50 @@ class Model:
         cut = self.threshold if threshold is None else threshold
         return self.encoder.decide(self.outputs(self.encoder.encode(rows).fields), cut)
 
-    def predict_frame(self, rows: Any, threshold: float | None = None) -> pl.DataFrame:
-        """Return predictions as a table: ``prediction`` and, for classes, their probabilities."""
-        return self.frame_of(self.encoder.encode(rows), threshold)
+    def predict_frame(
+        self, rows: Any, threshold: float | None = None, interval: float | None = None
+    ) -> pl.DataFrame:
+        """Return predictions as a table: ``prediction`` and, for classes, their probabilities.
 
-    def frame_of(self, part: Part, threshold: float | None = None) -> pl.DataFrame:
+        Args:
+            rows: a path, a frame, or arrays with the columns of the training data.
+            threshold: binary tasks only; see ``predict``.
+            interval: regression and forecasts: adds ``lower`` and ``upper``, between which so large
+                a share of the truth lies, such as 0.9.
+
+        Raises:
+            OptionError: the model has no intervals, or none of that level.
+        """
+        return self.frame_of(self.encoder.encode(rows), threshold, interval)
+
+    def frame_of(
+        self, part: Part, threshold: float | None = None, interval: float | None = None
+    ) -> pl.DataFrame:
         """Return the predictions of encoded rows as a table; see ``predict_frame``."""
         cut = self.threshold if threshold is None else threshold
-        return self.encoder.predictions(self.outputs(part.fields), part, cut)
+        radius = None if interval is None else self._radius(interval)
+        outputs = self.outputs(part.fields)
+        frame = self.encoder.predictions(outputs, part, cut)
+        if radius is None:
+            return frame
+        # In the shape, units and limits of the predictions, whatever the kind of data.
+        for name, ends in (("lower", outputs - radius), ("upper", outputs + radius)):
+            others = self.encoder.predictions(ends, part)
+            made = [c for c in frame.columns if c == "prediction" or c.startswith("prediction_")]
+            frame = frame.with_columns(
+                others[column].alias(column.replace("prediction", name, 1)) for column in made
+            )
+        return frame
+
+    def _radius(self, level: float) -> np.ndarray:
+        from thalweg.errors import OptionError
+
+        if self.calibration is None:
+            raise OptionError(
+                "the model has no intervals: it was trained without validation rows, or by an "
+                "earlier version"
+            )
+        return self.calibration.radius_of(level)
 
     def evaluate(self, rows: Any) -> dict[str, float]:
         """Return every metric of the task on raw rows that hold the target."""
@@ -201,6 +268,8 @@ class Model:
             "threshold": self.threshold,
             "encoder": self.encoder.to_dict(),
             "about": self.about,
+            "calibration": self.calibration.to_dict() if self.calibration else None,
+            "calibrated": self.calibrated,
         }
         write_atomically(folder / "weights.safetensors", tensors(weights))
         write_atomically(folder / "model.json", json.dumps(record, indent=1, default=str))
@@ -269,6 +338,10 @@ class Model:
                 config=Config(record["config"]),
                 threshold=record.get("threshold"),
                 about=record["about"],
+                calibration=Calibration.from_dict(record["calibration"])
+                if record.get("calibration")
+                else None,
+                calibrated=bool(record.get("calibrated")),
                 reference={
                     n.removeprefix("reference/"): v
                     for n, v in tensors.items()
