@@ -16,13 +16,25 @@ import thalweg
 SOURCE = Path(thalweg.__file__).parent
 # A module may import from those to its left, and from its own family.
 HOUSE = (
-    ("errors",), ("space", "task", "files", "memory"), ("data",), ("nn",), ("models",), ("optim",),
+    ("errors",), ("space", "task", "files", "memory", "markup"), ("data",), ("nn",), ("models",),
+    ("optim",),
     ("training",), ("search",), ("study",), ("explain",), ("evidence",), ("report",), ("api",),
     ("comparisons",), ("cli",),
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(HOUSE) for name in names}
 HEAVY = ("jax", "jaxlib", "optax", "sklearn", "scipy", "torch", "pandas", "polars", "narwhals")
-NO_JAX = ("errors", "space", "task", "files", "memory", "data", "search", "evidence", "report")
+NO_JAX = (
+    "errors",
+    "space",
+    "task",
+    "files",
+    "memory",
+    "markup",
+    "data",
+    "search",
+    "evidence",
+    "report",
+)
 NO_STUDY = ("explain", "study", "training", "models", "optim", "data")
 FILES = sorted(SOURCE.rglob("*.py"))
 

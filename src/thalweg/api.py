@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thalweg import markup
 from thalweg.data import Dataset, concatenate, load
-from thalweg.errors import OptionError, RunError, ThalwegError
+from thalweg.errors import OptionError, RunError, ThalwegError, unknown_option
 from thalweg.evidence.answer import Answer, Answers
 from thalweg.space import Config, Space
 from thalweg.study.budget import Budget, Clock
 from thalweg.study.model import Model as Trained
 from thalweg.study.rundir import RunDirectory, json_ready
+from thalweg.task import ROW_KINDS
 
 if TYPE_CHECKING:
     from thalweg.explain import Explanation
@@ -150,6 +152,21 @@ class Study:
             f"<Study of {self.summary['name']}: {trials} trials, validation {metric} {value:.4g}>"
         )
 
+    def _repr_html_(self) -> str:
+        from thalweg.report.terminal import leaderboard_cells
+
+        header, rows, baselines = leaderboard_cells(self.records, self.summary, 5)
+        scores = {part: self.summary.get(part) or {} for part in ("validation", "test")}
+        metric = self.summary["metric"]
+        said = [f"{part} {metric} {scores[part][metric]:.4g}" for part in scores
+                if metric in scores[part]]  # fmt: skip
+        return markup.card(
+            f"Study of {self.summary['name']}",
+            markup.table(header, [*rows, *baselines]),
+            self.answers()._repr_html_(),
+            note=", ".join([f"{sum(self.summary['trials'].values()):,} trials", *said]),
+        )
+
     @property
     def best_config(self) -> Config:
         """The configuration that won."""
@@ -218,6 +235,7 @@ def tune(
     finalists: int | None = None,
     seeds: int = 5,
     ensemble: bool = True,
+    combine: str = "seeds",
     baselines: bool = True,
     refit: bool = False,
     goal: str | None = None,
@@ -253,6 +271,9 @@ def tune(
         seeds: how many fresh seeds. On fewer than 20,000 training and validation rows each trains
             on all but one of as many folds of them, so that together they have seen every row.
         ensemble: whether the model averages the winner's seeds (True) or is the best one of them.
+        combine: what is put together: ``"seeds"`` of the winner, ``"greedy"`` for those finalists
+            that are best together, ``"soup"`` for one network of averaged weights. All of them are
+            measured on held-out rows where a run directory is written.
         baselines: whether to fit simple models for comparison: for tables a constant, a linear
             model and boosted trees, for series naive forecasts, for ratings biases.
         refit: whether to train the winner again on training and validation rows.
@@ -286,12 +307,14 @@ def tune(
     from thalweg.models import InputShape
     from thalweg.report.pictures import paint
     from thalweg.study.calibration import fit_calibration, held_out_outputs
+    from thalweg.study.ensemble import COMBINATIONS, Combination, model_of, pairs_of
+    from thalweg.study.ensemble import combine as combinations
     from thalweg.study.loop import Study as Loop
     from thalweg.study.pictures import make_pictures
     from thalweg.study.refit import refit as train_again
     from thalweg.study.setup import make_folds, prepare, training_data
+    from thalweg.study.summary import as_chosen, summarise, threshold_for
     from thalweg.study.summary import held_out as held_out_pairs
-    from thalweg.study.summary import summarise, threshold_for
     from thalweg.study.threshold import Goal
     from thalweg.study.yardsticks import start_baselines
 
@@ -318,6 +341,13 @@ def tune(
     wanted = Goal.parse(goal) if goal is not None else None
     if wanted is not None and task.kind != "binary":
         raise OptionError(f"goal is for binary tasks; this one is {task.kind}: leave goal out")
+    if combine not in COMBINATIONS:
+        raise unknown_option("combine", combine, COMBINATIONS)
+    if combine != "seeds" and (refit or not ensemble):
+        other = "refit trains the winner alone" if refit else "without ensemble it is one network"
+        raise OptionError(f"{other}: leave one of them out, or combine seeds; got {combine!r}")
+    if combine != "seeds" and task.kind not in ROW_KINDS:
+        raise OptionError(f"combine={combine!r} is for numbers and classes; this is {task.kind}")
     directory = RunDirectory.create(run, dataset.name) if run is not None or write else None
 
     yardsticks = start_baselines(dataset) if baselines else None
@@ -358,12 +388,23 @@ def tune(
         config=outcome.best.config,
         reference=reference_of(dataset.encoder, dataset.train),
     )
+    pairs = held_out_pairs(best_model, outcome, loop.data, folds)
+    combined: list[Combination] = []
+    if (directory is not None or combine != "seeds") and not refit:
+        combined = combinations(
+            best_model, outcome.trials, outcome.kept, loop.data, folds,
+            going_on=lambda: clock.left() > FINISH_SECONDS + 0.7,
+        )  # fmt: skip
+    for chosen in (one for one in combined if one.name == combine):
+        best_model = model_of(best_model, chosen.units, chosen.shares)
+        pairs = pairs_of(best_model, chosen.units, chosen.shares, loop.data, folds)
     if wanted is not None:
-        best_model.threshold = threshold_for(wanted, best_model, outcome, loop.data, folds)
-    unseen = held_out_outputs(held_out_pairs(best_model, outcome, loop.data, folds))
+        best_model.threshold = threshold_for(wanted, pairs)
+    unseen = held_out_outputs(pairs) if task.kind in ROW_KINDS else None
     best_model.calibration = fit_calibration(task.kind, unseen)
     if calibrate:
         best_model = best_model.calibrate()
+    pairs = [(as_chosen(one, best_model), rows) for one, rows in pairs]
     held_out = best_model.outputs(dataset.test.fields) if len(dataset.test) else None
     failed: list[str] = []
     # While baselines are still being fitted.
@@ -386,15 +427,23 @@ def tune(
         best_model,
         settings,
         clock,
-        loop.data,
-        folds,
+        pairs,
         yardsticks,
         directory,
         command,
         wanted,
         held_out,
     )
-    summary["calibration"] = json_ready(_calibration_record(dataset, best_model, unseen))
+    summary["calibration"] = json_ready(_calibration_record(dataset, best_model, unseen, held_out))
+    used = combine if any(one.name == combine for one in combined) else "seeds"
+    summary["combinations"] = json_ready(
+        [{**one.to_dict(), "used": one.name == used} for one in combined]
+    )
+    if used != combine:
+        summary["notices"].append(
+            f"there was nothing to put together by {combine}, or no time: the winner alone is "
+            "handed over"
+        )
     summary["explanations"] = json_ready(explained.record)
     summary["pictures"] = [*[p.to_dict() for p in pictures], *explained.entries]
     summary["notices"] += [*failed, *explained.failed]
@@ -416,7 +465,9 @@ def tune(
     return study
 
 
-def _calibration_record(dataset: Dataset, model: Model, unseen: Any) -> dict[str, Any]:
+def _calibration_record(
+    dataset: Dataset, model: Model, unseen: Any, outputs: np.ndarray | None
+) -> dict[str, Any]:
     """Return what calibration does on rows that it was not fitted on; empty where there is none."""
     from thalweg.evidence.calibration import before_and_after, coverage
     from thalweg.study.calibration import temperature_gain, tempered
@@ -426,9 +477,11 @@ def _calibration_record(dataset: Dataset, model: Model, unseen: Any) -> dict[str
         return {}
     record: dict[str, Any] = {"num_rows": fitted.num_rows, "applied": model.calibrated}
     part = dataset.test
-    plain = replace(model, calibrated=False)
-    outputs = plain.outputs(part.fields) if len(part) > 1 else None
-    truth = dataset.raw_target(part) if len(part) > 1 else None
+    if outputs is not None and model.calibrated:
+        outputs = replace(model, calibrated=False).outputs(part.fields)
+    if len(part) < 2:
+        outputs = None
+    truth = dataset.raw_target(part) if outputs is not None else None
     if fitted.temperature is not None:
         gain, interval = temperature_gain(unseen.outputs, unseen.truth)
         record |= {"temperature": fitted.temperature, "gain": gain, "interval": interval}

@@ -165,6 +165,13 @@ def fit(
     ensemble: Annotated[
         bool, typer.Option(help="Hand over the average of the winner's seeds, not one of them.")
     ] = True,
+    combine: Annotated[
+        str,
+        typer.Option(
+            help="What the ensemble is of: seeds (of the winner), greedy (finalists that are best "
+            "together) or soup (averaged weights)."
+        ),
+    ] = "seeds",
     refit: Annotated[
         bool, typer.Option("--refit", help="Train the winner again on the validation rows too.")
     ] = False,
@@ -260,6 +267,7 @@ def fit(
             **options,
             baselines=baselines,
             ensemble=ensemble,
+            combine=combine,
             refit=refit,
             goal=goal,
             calibrate=calibrate,

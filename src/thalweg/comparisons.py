@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thalweg import markup
 from thalweg.data import Dataset, load
 from thalweg.errors import OptionError, RunError, unknown_option
 from thalweg.evidence.answer import Answer, Answers
@@ -57,6 +58,18 @@ class Comparison:
         return (
             f"<Comparison over {', '.join(found['over'])} on {self.summary['name']}: "
             f"{len(found['arms'])} arms, {len(self.records)} trials; {first.verdict}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from thalweg.report.tables import standings_cells
+
+        found = self.summary["comparison"]
+        header, rows = standings_cells(self.experiment)
+        return markup.card(
+            f"Comparison over {', '.join(found['over'])} on {self.summary['name']}",
+            markup.table(header, rows),
+            self.answers()._repr_html_(),
+            note=f"{len(found['arms'])} arms, {len(self.records):,} trials",
         )
 
     def answers(self) -> Answers:

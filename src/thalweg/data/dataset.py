@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from thalweg import markup
 from thalweg.data.targets import TargetEncoder, balance, check_loss
 from thalweg.errors import DataError
 from thalweg.task import Task
@@ -229,6 +230,17 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.headline()}>"
+
+    def _repr_html_(self) -> str:
+        columns = ""
+        records = self.column_records()
+        if records:
+            columns = markup.table(
+                ("column", "taken for", "because", "missing"),
+                [(c["name"], c["kind"], c["reason"], c["missing"]) for c in records[:30]],
+            )
+        told = [line for line in self.describe() if not line.startswith("  ")]
+        return markup.card(self.name, markup.lines(told[1:]), columns, note=self.headline())
 
     @property
     def modality(self) -> str:

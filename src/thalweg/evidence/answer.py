@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from thalweg import markup
+
 Verdict = Literal["supported", "tie", "not enough evidence"]
 
 SUPPORTED: Verdict = "supported"
@@ -81,6 +83,24 @@ class Answers(list[Answer]):
 
     def __str__(self) -> str:
         return "\n\n".join(map(str, self))
+
+    def _repr_html_(self) -> str:
+        parts = []
+        for answer in self:
+            size = ""
+            if answer.effect is not None:
+                size = markup.short(float(answer.effect))
+                if answer.interval is not None:
+                    low, high = (markup.short(float(end)) for end in answer.interval)
+                    size += f" ({low} to {high})"
+                size = f" · {size} {answer.unit}"
+            advice = f"→ {answer.advice}" if answer.advice else ""
+            parts.append(
+                f"<strong>{markup.escape(answer.question)}</strong> "
+                f"{markup.badge(answer.verdict)}{markup.escape(size)}"
+                f"{markup.lines(text for text in (answer.claim, advice) if text)}"
+            )
+        return markup.card("Answers", *parts, note=f"{len(self)} questions")
 
 
 def _finite_or_none(value: float | None) -> float | None:

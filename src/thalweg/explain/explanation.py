@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thalweg import markup
 from thalweg.errors import OptionError, SourceError, unknown_option
 from thalweg.files import write_atomically
 
@@ -51,6 +53,22 @@ class Explanation:
 
     def __len__(self) -> int:
         return self.frame.height
+
+    def _repr_html_(self) -> str:
+        picture = ""
+        if self.maps is not None and self.paint is not None:
+            data = base64.b64encode(self.picture()).decode("ascii")
+            alt = markup.escape("; ".join(self.captions))
+            picture = f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{data}">'
+        totals = self.totals()
+        shown = self.frame.head(12)
+        rows = markup.table(shown.columns, shown.rows())
+        return markup.card(
+            f"Explanation by {self.method}",
+            picture or (markup.bars(totals) if totals else rows),
+            markup.lines(self.about.get("notices", ())),
+            note=str(self.about.get("text", "")),
+        )
 
     def totals(self) -> list[tuple[str, float]]:
         """Return how much each input matters over all rows, the most first.

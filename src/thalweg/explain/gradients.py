@@ -96,12 +96,11 @@ def gradients(
 ) -> dict[str, np.ndarray]:
     """Return ∂f/∂x of every entry that is a number, by field, [N, …] each."""
     total: dict[str, np.ndarray] = {}
-    networks = list(model.networks())
-    for network, loss, params, state in networks:
+    for network, loss, share, params, state in model.networks():
         for name, values in _gradients_at(
             model, network, loss, params, state, fields, chosen, link
         ).items():
-            total[name] = total.get(name, 0.0) + values / len(networks)
+            total[name] = total.get(name, 0.0) + share * values
     return total
 
 
@@ -135,12 +134,11 @@ def smooth_gradients(
 def _along(
     model: Any, fields: Fields, chosen: Asked, baseline: Fields, link: str, steps: int
 ) -> Path:
-    networks = list(model.networks())
     num = len(next(iter(fields.values())))
     entries: dict[str, np.ndarray] = {}
     base, score = np.zeros(num), np.zeros(num)
     nodes, weights = np.polynomial.legendre.leggauss(steps)
-    for network, loss, params, state in networks:
+    for network, loss, share, params, state in model.networks():
         ends = _Ends.of(network, params, fields, baseline)
         program = _Program(model, network, loss, params, state, fields, chosen, link)
         total: dict[str, np.ndarray] = {}
@@ -152,9 +150,9 @@ def _along(
             part = ends.contributions(name, values)
             field, entry = ends.place(name)
             whole = entries.setdefault(field, np.zeros(np.shape(fields[field])))
-            whole[entry] += part / len(networks)
-        base += program.at(ends, 0.0)[0] / len(networks)
-        score += program.at(ends, 1.0)[0] / len(networks)
+            whole[entry] += share * part
+        base += share * program.at(ends, 0.0)[0]
+        score += share * program.at(ends, 1.0)[0]
     summed = sum((v.reshape(num, -1).sum(1) for v in entries.values()), start=np.zeros(num))
     # What differs by a constant only (the mean of a target) cancels in the difference.
     own = chosen.of(model.outputs(fields))

@@ -69,7 +69,7 @@ def hidden(model: Any, fields: Mapping[str, np.ndarray]) -> tuple[np.ndarray, bo
     found, layer = [], True
     num = len(next(iter(fields.values())))
     size = min(ROWS_AT_ONCE, 1 << max(num - 1, 0).bit_length())
-    for network, _, params, state in model.networks():
+    for network, _, _, params, state in model.networks():
         parts = []
         for start in range(0, max(num, 1), size):
             some = {}

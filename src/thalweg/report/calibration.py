@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from thalweg.evidence.view import View, number, short
+from thalweg.evidence.view import View, number, plain, short
 from thalweg.report.figures import Figure
-from thalweg.report.svg import Plot
+from thalweg.report.svg import Plot, escape
 
 
 def calibration(view: View) -> Figure | None:
@@ -63,11 +63,11 @@ def _reliability(found: Mapping[str, Any]) -> Figure | None:
     verdict = "lowers" if low > 0 else "raises" if high < 0 else "makes no sure difference to"
     return Figure(
         "Are the probabilities right?",
-        f"Test rows in bins of their probability: on the dashed line, of what is said to be 80 % "
+        "Test rows in bins of their probability: on the dashed line, of what is said to be 80 % "
         f"sure 80 % come true; bars are 95 % intervals. Calibration error {_error(before[1])} as "
-        f"trained, {_error(after[1])} with a temperature of {short(found.get('temperature'), 3)}, "
-        f"which {verdict} the log loss of held-out rows ({short(gain, 2)} less, "
-        f"{short(low, 2)} to {short(high, 2)}) and {used}.",
+        f"trained, {_error(after[1])} with a temperature of {short(found.get('temperature'), 3)}. "
+        f"The temperature {verdict} the log loss of held-out rows (by {short(-gain, 2)}, "
+        f"{short(-high, 2)} to {short(-low, 2)}) and {used}.",
         plot.svg(),
     )
 
@@ -105,3 +105,40 @@ def _coverage(found: Mapping[str, Any], lines: list[Mapping[str, Any]]) -> Figur
 
 def _of(line: Any, key: str) -> float:
     return number(line.get(key)) if isinstance(line, Mapping) else math.nan
+
+
+def combinations(view: View) -> Figure | None:
+    """What the survivors are worth together, beside what is handed over."""
+    rows = []
+    for one in view.summary.get("combinations") or []:
+        gain = _of(one, "gain")
+        if not math.isfinite(gain):
+            continue
+        low, high = (number(v) for v in one.get("interval") or (math.nan, math.nan))
+        verdict = "better" if low > 0 else "worse" if high < 0 else "no sure difference"
+        members = ", ".join(
+            f"{number(member.get('share')):.0%} of trials {_trials(member.get('trials') or [])}"
+            for member in one.get("members") or []
+        )
+        how = "handed over" if one.get("used") else f"--combine {one.get('name')}"
+        size = f"{short(gain, 3)} ({short(low, 3)} to {short(high, 3)})"
+        beside = f"{plain(one.get('loss'))} over {one.get('over')}"
+        cells = [one.get("name"), members, size, beside, verdict, how]
+        rows.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
+    if not rows:
+        return None
+    heads = ("what", "of", "gain (95 %)", "in", "verdict", "how to get it")
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    return Figure(
+        "What the survivors are worth together",
+        "The finalists averaged as it helps (greedy), and one network of averaged weights (soup): "
+        "how much less the loss of held-out rows is, chosen on four fifths of them and scored on "
+        "the rest.",
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>",
+    )
+
+
+def _trials(numbers: list[Any]) -> str:
+    shown = ", ".join(map(str, numbers[:6]))
+    return shown if len(numbers) <= 6 else f"{shown}, …"

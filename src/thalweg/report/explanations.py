@@ -44,7 +44,7 @@ def importance(view: View) -> Figure | None:
         plot.raw(_bar(min(zero, end), abs(end - zero), y, "bar", title))
         if math.isfinite(low):
             left, right = (plot.x_scale(plot.x_scale.clip(v)) for v in (low, high))
-            plot.raw(f'<path class="whisker" d="M{left:.1f} {y:.1f}H{right:.1f}"/>')
+            plot.raw(f'<path class="whisker first" d="M{left:.1f} {y:.1f}H{right:.1f}"/>')
     plot.raw(f'<path class="axis" d="M{zero:.1f} {plot.top}V{plot.height - plot.bottom}"/>')
     rows = number(found.get("num_rows"))
     return Figure(

@@ -13,7 +13,7 @@ from thalweg.evidence.answer import SUPPORTED, TIE, Answer
 from thalweg.evidence.ranking import leaderboard
 from thalweg.evidence.view import View, number, plain, short
 from thalweg.files import write_atomically
-from thalweg.report.calibration import calibration
+from thalweg.report.calibration import calibration, combinations
 from thalweg.report.explanations import EXPLANATIONS
 from thalweg.report.figures import FIGURES, interval_glyph
 from thalweg.report.page import SCRIPT, STYLE
@@ -85,8 +85,7 @@ def render_report(
     figures = {key: draw(view) for key, draw in FIGURES.items()}
     shown = {key: figure for key, figure in figures.items() if figure is not None}
     predicted = [shown.pop(key) for key in PREDICTED if key in shown]
-    right = calibration(view)
-    predicted += [right] if right is not None else []
+    predicted += [f for draw in (calibration, combinations) if (f := draw(view)) is not None]
     sections = [
         ("answers", "Answers", answers_html(list(map(as_answer, answers)))),
         ("leaderboard", "Leaderboard", _leaderboard(view)),

@@ -199,6 +199,13 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
     if baselines:
         lines.append(f"baselines (validation): {', '.join(baselines)}")
+    lines += [
+        f"offered: --combine {one['name']} lowers {one['loss']} by {short(one['gain'], 2)} "
+        f"({short(one['interval'][0], 2)} to {short(one['interval'][1], 2)}) over {one['over']}"
+        for one in summary.get("combinations") or []
+        # Only what is surely better is worth a line.
+        if not one["used"] and (one["interval"][0] or 0.0) > 0
+    ]
     trials = summary.get("trials")
     if isinstance(trials, Mapping) and trials:
         lines.append("trials: " + ", ".join(f"{n} {status}" for status, n in trials.items()))

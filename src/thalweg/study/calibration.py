@@ -27,6 +27,9 @@ from thalweg.errors import OptionError
 LEVELS = tuple(round(0.01 * percent, 2) for percent in range(50, 100))
 """Levels of intervals that are kept."""
 
+MOST_ROWS = 20_000
+"""Held-out rows that are looked at; more of them would only cost time."""
+
 _SMALLEST = 1e-12
 _FOLDS = 5
 
@@ -175,8 +178,12 @@ def held_out_outputs(pairs: Sequence[tuple[Any, Any]]) -> HeldOut:
     """
     outputs, truth = [], []
     for model, rows in pairs:
-        outputs.append(model.outputs(rows.validation_fields))
-        target = np.asarray(rows.validation_target)
+        num = len(rows.validation_target)
+        some = np.arange(num)
+        if num > MOST_ROWS:
+            some = np.sort(np.random.default_rng(0xCA1).permutation(num)[:MOST_ROWS])
+        outputs.append(model.outputs({n: v[some] for n, v in rows.validation_fields.items()}))
+        target = np.asarray(rows.validation_target[some])
         if model.task.kind == "regression":
             target = model.encoder.target.inverse(target.astype(np.float64))
             target = target.reshape(len(target), -1)
@@ -184,15 +191,15 @@ def held_out_outputs(pairs: Sequence[tuple[Any, Any]]) -> HeldOut:
     return HeldOut(np.concatenate(outputs), np.concatenate(truth))
 
 
-def fit_calibration(kind: str, held: HeldOut) -> Calibration | None:
+def fit_calibration(kind: str, held: HeldOut | None) -> Calibration | None:
     """Fit a temperature or intervals; None for tasks that have neither.
 
     Args:
         kind: kind of the task.
-        held: predictions of held-out rows.
+        held: predictions of held-out rows, if there are any.
     """
-    num = len(held.truth)
-    if num < 2 or not np.isfinite(held.outputs).all():
+    num = 0 if held is None else len(held.truth)
+    if held is None or num < 2 or not np.isfinite(held.outputs).all():
         return None
     if kind in ("binary", "multiclass"):
         return Calibration(fit_temperature(held.outputs, held.truth), (), num)

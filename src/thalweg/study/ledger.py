@@ -95,8 +95,9 @@ class Ledger:
 
     def keep_weights(self, groups: Sequence[Group], trials: dict[int, Trial]) -> None:
         """Keep the weights of the best trials so far, so that ending early loses nothing."""
+        # Finalists keep theirs besides: those who explored may be put together in other ways.
         ranked = sorted(
-            (t for t in self.trials if math.isfinite(t.score)),
+            (t for t in self.trials if t.phase != "confirm" and math.isfinite(t.score)),
             key=lambda t: (-t.rank, t.id),
         )
         wanted = {t.id for t in ranked[: self.num_kept]}

@@ -109,6 +109,7 @@ class Study:
             stopped=stopped,
             notices=[*engines.notices, *self.time.notices],
             plan=self.plan,
+            kept=dict(ledger.weights),
         )
 
     def _run_trials(self) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from thalweg import markup
 from thalweg.errors import RunError
 from thalweg.files import write_atomically
 from thalweg.space import Config, Structure
@@ -32,7 +33,7 @@ IMAGES_AT_ONCE = 256
 """Images whose masks or boxes are predicted at a time."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Model:
     """A trained model.
 
@@ -42,6 +43,9 @@ class Model:
         inputs: ``{"numeric": …, "cardinalities": […]}``, what the networks read.
         members: parameters and state of each network; predictions are averaged.
         config: the configuration they were trained with.
+        structures: of each network, where they differ; else ``structure`` is that of all.
+        losses: name of each network's loss, where they differ.
+        shares: weight of each network in the mean, summing to 1; all alike where empty.
         reference: what rows are usually like, by field [M, …]: columns of training rows, each
             shuffled on its own, so that no row is kept. Explanations compare with it.
         calibration: temperature or intervals, fitted on rows that no network was trained on.
@@ -61,22 +65,59 @@ class Model:
     reference: Mapping[str, np.ndarray] = field(default_factory=dict)
     calibration: Calibration | None = None
     calibrated: bool = False
+    structures: tuple[Structure, ...] = ()
+    losses: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
 
     @property
     def task(self) -> Any:
         """What the model predicts."""
         return self.encoder.task
 
+    def __repr__(self) -> str:
+        return f"<Model{self._of()}: {self._facts()}>"
+
+    def _of(self) -> str:
+        return f" of {self.about['name']}" if self.about.get("name") else ""
+
+    def _facts(self) -> str:
+        num = len(self.members)
+        networks = "1 network" if num == 1 else f"{num} networks"
+        targets = ", ".join(map(str, self.task.targets))
+        return f"{self.task.kind} of {targets}, {networks} ({self.structure.name})"
+
+    def _repr_html_(self) -> str:
+        scores = {part: self.about.get(part) or {} for part in ("validation", "test")}
+        names = list(dict.fromkeys(name for part in scores.values() for name in part))
+        rows = [(name, *(scores[part].get(name) for part in scores)) for name in names]
+        settings = ", ".join(f"{name}={value}" for name, value in self.config.items())
+        return markup.card(
+            f"Model{self._of()}",
+            markup.table(("metric", *scores), rows) if rows else "",
+            markup.lines([settings]),
+            note=self._facts(),
+        )
+
     # -------------------------------------------------------------------------------- prediction
 
-    def networks(self) -> Iterator[tuple[Network, str, dict[str, Any], dict[str, Any]]]:
-        """Yield each network with the name of its loss, its parameters and its state."""
+    def networks(self) -> Iterator[tuple[Network, str, float, dict[str, Any], dict[str, Any]]]:
+        """Yield each network with its loss, its share in the mean, its parameters and its state."""
         from thalweg.models import InputShape, build
 
-        network = build(self.structure, InputShape.from_dict(self.inputs), self.task.num_outputs)
         loss = self.config.get_or_default("loss") or self.task.loss
-        for params, state in self.members:
-            yield network, loss, params, state
+        num, inputs = len(self.members), InputShape.from_dict(self.inputs)
+        for i, (params, state) in enumerate(self.members):
+            yield (
+                build(
+                    self.structures[i] if self.structures else self.structure,
+                    inputs,
+                    self.task.num_outputs,
+                ),
+                self.losses[i] if self.losses else loss,
+                self.shares[i] if self.shares else 1.0 / num,
+                params,
+                state,
+            )
 
     def outputs(self, fields: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return predictions for encoded rows, averaged over the members.
@@ -97,13 +138,13 @@ class Model:
         if self.task.kind in VISION_KINDS:
             return self._vision_outputs(fields)
         total = 0.0
-        for network, loss, params, state in self.networks():
+        for network, loss, share, params, state in self.networks():
             raw = network_outputs(network, params, state, fields)
             value = np.asarray(predict_outputs(self.task.kind, raw.astype(np.float64), loss))
             if self.task.kind == "regression" and loss != "poisson":
                 value = self.encoder.target.inverse(value)
-            total = total + value
-        mean = np.asarray(total) / len(self.members)
+            total = total + share * value
+        mean = np.asarray(total)
         if self.task.kind == "binary":
             mean = np.stack([1.0 - mean, mean], axis=-1)
         if self.calibrated and self.calibration and self.calibration.temperature is not None:
@@ -261,7 +302,10 @@ class Model:
         weights |= {f"reference/{n}": np.ascontiguousarray(v) for n, v in self.reference.items()}
         record = {
             "format": FORMAT,
-            "structure": {**asdict(self.structure), "width": _listed(self.structure.width)},
+            "structure": _structure_record(self.structure),
+            "structures": list(map(_structure_record, self.structures)),
+            "losses": list(self.losses),
+            "shares": list(self.shares),
             "inputs": dict(self.inputs),
             "num_members": len(self.members),
             "config": self.config.to_dict(),
@@ -321,18 +365,12 @@ class Model:
                         {n[len(prefix) :]: v for n, v in tensors.items() if n.startswith(prefix)}
                     )
                 members.append((parts[0], parts[1]))
-            structure = record["structure"]
-            width = structure["width"]
-            options = tuple((name, value) for name, value in structure.get("options", ()))
             return cls(
                 encoder=Encoder.from_dict(record["encoder"]),
-                structure=Structure(
-                    **{
-                        **structure,
-                        "width": tuple(width) if isinstance(width, list) else width,
-                        "options": options,
-                    }
-                ),
+                structure=_structure_of(record["structure"]),
+                structures=tuple(map(_structure_of, record.get("structures", ()))),
+                losses=tuple(record.get("losses", ())),
+                shares=tuple(record.get("shares", ())),
                 inputs=record["inputs"],
                 members=members,
                 config=Config(record["config"]),
@@ -355,5 +393,18 @@ class Model:
             ) from None
 
 
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _structure_record(structure: Structure) -> dict[str, Any]:
+    width = structure.width
+    return {**asdict(structure), "width": list(width) if isinstance(width, tuple) else width}
+
+
+def _structure_of(record: Mapping[str, Any]) -> Structure:
+    width = record["width"]
+    options = tuple((name, value) for name, value in record.get("options", ()))
+    return Structure(
+        **{
+            **record,
+            "width": tuple(width) if isinstance(width, list) else width,
+            "options": options,
+        }
+    )

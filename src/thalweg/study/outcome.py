@@ -30,6 +30,7 @@ class Outcome:
         replicates: trials of the winner under fresh seeds, or just ``best``.
         weights: trained weights of ``replicates``, or what they were trained to again.
         fold_weights: those that never saw their own fold.
+        kept: weights of all trials that survived, by number.
         compile_seconds: time spent compiling, summed over programs.
         train_seconds: time from the first step to the last.
         wait_seconds: time in which training waited for rows from disk.
@@ -49,3 +50,4 @@ class Outcome:
     stopped: str
     notices: list[str] = field(default_factory=list)
     plan: dict[str, Any] = field(default_factory=dict)
+    kept: dict[int, Weights] = field(default_factory=dict)

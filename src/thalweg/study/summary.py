@@ -38,8 +38,7 @@ def summarise(
     model: Model,
     settings: Settings,
     clock: Clock,
-    explored: TrainingData,
-    folds: Sequence[TrainingData],
+    pairs: Sequence[tuple[Model, TrainingData]],
     yardsticks: BaselineRun | None,
     directory: RunDirectory | None,
     command: str | None,
@@ -48,8 +47,9 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the summary of a study; its answers are added when they are known.
 
-    ``goal`` is what the model's threshold was chosen for; ``outputs`` are the model's for the test
-    rows, where they are known already.
+    ``pairs`` are the model's networks with rows that they were not trained on; ``goal`` is what the
+    model's threshold was chosen for; ``outputs`` are the model's for the test rows, where they are
+    known already.
     """
     task = dataset.task
 
@@ -73,7 +73,7 @@ def summarise(
                 "seconds": round(baseline.seconds, 3),
             }
         )
-    validation, held_out = _validation_scores(outcome, model, explored, folds)
+    validation, held_out = _validation_scores(pairs)
     notices = [*dataset.notices, *outcome.notices, *(yardsticks.failed if yardsticks else [])]
     predictions, forecasts = None, None
     if len(dataset.test):
@@ -134,17 +134,13 @@ def summarise(
 
 
 def _validation_scores(
-    outcome: Outcome,
-    model: Model,
-    explored: TrainingData,
-    folds: Sequence[TrainingData],
+    held: Sequence[tuple[Model, TrainingData]],
 ) -> tuple[dict[str, float], str]:
     """Score the winner on rows that it was not trained on, and say which.
 
     With folds, every network is scored on its own fold and the scores are averaged; without, the
     model is scored on the validation rows.
     """
-    held = held_out(model, outcome, explored, folds)
     if len(held) == 1:
         alone, rows = held[0]
         return alone.score(rows.validation_fields, rows.validation_target), "validation rows"
@@ -183,15 +179,18 @@ def held_out(
     return pairs
 
 
-def threshold_for(
-    goal: Goal,
-    model: Model,
-    outcome: Outcome,
-    explored: TrainingData,
-    folds: Sequence[TrainingData],
-) -> float:
+def as_chosen(alone: Model, model: Model) -> Model:
+    """Return some of a model's networks with its threshold and calibration."""
+    return replace(
+        alone,
+        threshold=model.threshold,
+        calibration=model.calibration,
+        calibrated=model.calibrated,
+    )
+
+
+def threshold_for(goal: Goal, held: Sequence[tuple[Model, TrainingData]]) -> float:
     """Return the threshold that serves a goal best on rows no network was trained on."""
-    held = held_out(model, outcome, explored, folds)
     probability = [alone.outputs(rows.validation_fields)[:, 1] for alone, rows in held]
     truth = [rows.validation_target > 0.5 for _, rows in held]
     return choose_threshold(goal, np.concatenate(probability), np.concatenate(truth))
