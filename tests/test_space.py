@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.stats import kstest, truncnorm
 
 from thalweg import space as spaces
 from thalweg.errors import SpaceError, ThalwegError
@@ -536,3 +537,62 @@ class TestSpace:
         space = Space(depth=Int(1, 2))
         assert dict(space) == {"depth": Int(1, 2)}
         assert "depth=Int(low=1, high=2" in repr(space)
+
+
+# ------------------------------------------------------------------------------------------ priors
+
+
+@pytest.mark.parametrize("log", [True, False])
+@pytest.mark.parametrize("prior", [1e-3, 2e-3, 0.05, 0.1])
+def test_a_prior_draws_values_towards_itself(log, prior):
+    domain = Float(1e-3, 0.1, log=log, prior=prior)
+    units = (np.arange(2000) + 0.5) / 2000
+    values = np.array([domain.decode(u) for u in units])
+    assert values.min() >= 1e-3
+    assert values.max() <= 0.1
+    assert (np.diff(values) >= 0).all()
+    places = [Float(1e-3, 0.1, log=log).encode(v) for v in values]
+    middle = Float(1e-3, 0.1, log=log).encode(prior)
+    # Two thirds lie within a deviation, all but the ends that are cut off.
+    expected = truncnorm(-middle / 0.2, (1 - middle) / 0.2, loc=middle, scale=0.2)
+    assert kstest(places, expected.cdf).statistic < 0.005
+    np.testing.assert_allclose([domain.encode(v) for v in values], units, atol=1e-6)
+    assert domain.decode(0.0) == pytest.approx(1e-3)
+    assert domain.encode(0.1) == pytest.approx(1.0)
+
+
+def test_a_prior_in_a_file():
+    space = Space.from_dict(
+        {"learning_rate": {"low": 1e-4, "high": 0.1, "log": True, "prior": 1e-3}}
+    )
+    assert space["learning_rate"] == Float(1e-4, 0.1, log=True, prior=1e-3)
+    assert Space.from_dict(space.to_dict())["learning_rate"] == space["learning_rate"]
+    with pytest.raises(
+        SpaceError, match="learning_rate: a prior must lie in its range; got prior=1"
+    ):
+        Space.from_dict({"learning_rate": {"low": 1e-4, "high": 0.1, "prior": 1}})
+    with pytest.raises(SpaceError, match="width: a prior is for ranges of real numbers"):
+        Space.from_dict({"width": {"low": 8, "high": 64, "prior": 16}})
+
+
+def test_cases_that_never_come_up_are_refused():
+    record = {"optimizer": ["adam", "sgd"], "momentum": {"low": 0.0, "high": 0.9}}
+    record["momentum"] |= {"when": {"optimizer": ["sdg"]}}
+    with pytest.raises(
+        SpaceError, match="momentum depends on optimizer = 'sdg', which optimizer never is"
+    ):
+        Space.from_dict(record)
+    record["momentum"] = {"on": "optimizer", "cases": {"lion": {"low": 0.0, "high": 0.9}}}
+    with pytest.raises(SpaceError, match="optimizer: adam, sgd"):
+        Space.from_dict(record)
+
+
+def test_widths_by_depth():
+    space = Space.from_dict(
+        {
+            "depth": [1, 2],
+            "width": {"on": "depth", "cases": {"1": [64, 256], "2": [[128, 64], [256, 64]]}},
+        }
+    )
+    shapes = {c.structure().widths for c in space.decode(np.random.default_rng(0).random((40, 2)))}
+    assert shapes == {(64,), (256,), (128, 64), (256, 64)}

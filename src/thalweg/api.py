@@ -182,6 +182,16 @@ class Study:
 
         return leaderboard(self.records, self.summary["direction"], n)
 
+    def front(self) -> list[dict[str, Any]]:
+        """Return the trials that none beats in both score and cost, the cheapest first.
+
+        The cost is what ``against`` named, or else the number of parameters.
+        """
+        from thalweg.evidence.tradeoff import front
+
+        key = "cost" if self.summary.get("against") else "num_params"
+        return front(self.records, self.summary["direction"], key)
+
     def model(self) -> Model:
         """Return the winner, trained.
 
@@ -224,6 +234,8 @@ def tune(
     *,
     budget: str | float | None = None,
     trials: int | None = None,
+    total_epochs: float | None = None,
+    until_stalled: bool = False,
     model: str | Sequence[str] | None = None,
     space: Space | dict[str, Any] | str | Path | None = None,
     first: Sequence[Config] = (),
@@ -232,6 +244,9 @@ def tune(
     epochs: float | None = None,
     search: str = "sobol",
     halving: bool = True,
+    brackets: str = "halving",
+    widen: bool = True,
+    against: str | None = None,
     finalists: int | None = None,
     seeds: int = 5,
     ensemble: bool = True,
@@ -255,6 +270,9 @@ def tune(
         budget: time to spend, such as ``"5m"``; from the call to the return.
         trials: number of trials to spend; where neither is given 64, for images 12, and 6 for
             masks, boxes and embeddings.
+        total_epochs: passes over the training rows to spend, summed over all trials.
+        until_stalled: whether to end when the search has stopped improving: 72 trials in a row were
+            not better than the best before them. May go with one of the budgets, or stand alone.
         model: family or families to try; the default depends on the kind of data: for tables
             ``mlp``, and ``linear`` too on up to 4,000 training rows.
         space: the hyperparameters and their domains: a ``Space``, a mapping, or a TOML file.
@@ -264,8 +282,14 @@ def tune(
         epochs: passes over the training rows of a full training; by default from the size of the
             data.
         search: ``"sobol"``, ``"halton"``, ``"random"`` or ``"grid"``; ``"gp"``, ``"tpe"``,
-            ``"cmaes"`` and ``"evolution"`` learn from scores.
+            ``"cmaes"`` and ``"evolution"`` learn from scores, ``"pbt"`` trains a population.
         halving: whether losers are dropped early.
+        brackets: how: ``"halving"`` judges all brackets at the same rungs, ``"hyperband"`` later
+            from bracket to bracket, and ``"curves"`` by what earlier learning curves foretell.
+        widen: whether ranges grow, with a notice, where the best configurations sit at an edge and
+            the searcher learns from scores.
+        against: ``"params"`` or ``"flops"``: what is weighed against the score, in dropping losers
+            and in proposing; ``Study.front`` has what is beaten by none in both.
         finalists: how many configurations are trained again under fresh seeds; 3 by default, and
             up to 8 where a time budget has room for them.
         seeds: how many fresh seeds. On fewer than 20,000 training and validation rows each trains
@@ -318,7 +342,11 @@ def tune(
     from thalweg.study.threshold import Goal
     from thalweg.study.yardsticks import start_baselines
 
-    limits = clock.budget if clock is not None else Budget.of(budget, trials)
+    limits = (
+        clock.budget
+        if clock is not None
+        else Budget.of(budget, trials, total_epochs, until_stalled)
+    )
     clock = clock or Clock(limits)
     dataset, settings = prepare(
         data,
@@ -332,6 +360,9 @@ def tune(
         epochs=epochs,
         search=search,
         halving=halving,
+        brackets=brackets,
+        widen=widen,
+        against=against,
         finalists=finalists,
         seeds=seeds,
         refit=refit,

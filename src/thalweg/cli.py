@@ -72,6 +72,14 @@ def fit(
     trials: Annotated[
         int | None, typer.Option("--trials", "-n", help="Trials to spend, instead of a time.")
     ] = None,
+    total_epochs: Annotated[
+        float | None,
+        typer.Option(help="Passes over the training rows to spend, over all trials together."),
+    ] = None,
+    until_stalled: Annotated[
+        bool,
+        typer.Option("--until-stalled", help="End when the search has stopped improving."),
+    ] = False,
     task: Annotated[
         str | None,
         typer.Option(
@@ -92,16 +100,34 @@ def fit(
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Metric that chooses.")] = None,
     loss: Annotated[str | None, typer.Option(help="Losses to try, separated by commas.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Weigh the score against params (size) or flops (latency), and report who is "
+            "beaten by none in both."
+        ),
+    ] = None,
     epochs: Annotated[
         float | None, typer.Option(help="Passes over the training rows of a full training.")
     ] = None,
     search: Annotated[
         str,
         typer.Option(
-            help="sobol, halton, random, grid; learning from scores: gp, tpe, cmaes, evolution."
+            help="sobol, halton, random or grid; what learns from scores: gp, tpe, cmaes, "
+            "evolution or pbt."
         ),
     ] = "sobol",
     halving: Annotated[bool, typer.Option(help="Drop losers early.")] = True,
+    brackets: Annotated[
+        str,
+        typer.Option(
+            help="How losers are dropped: halving, hyperband (later from bracket to bracket) or "
+            "curves (by what earlier learning curves foretell)."
+        ),
+    ] = "halving",
+    widen: Annotated[
+        bool, typer.Option(help="Widen ranges at whose edge the best trials sit.")
+    ] = True,
     seeds: Annotated[
         int, typer.Option(help="Fresh seeds of each finalist (folds where the data is small).")
     ] = 5,
@@ -198,7 +224,7 @@ def fit(
     from thalweg.study.budget import Budget, Clock, process_start
     from thalweg.study.rundir import RunDirectory
 
-    clock = Clock(Budget.of(budget, trials), process_start())
+    clock = Clock(Budget.of(budget, trials, total_epochs, until_stalled), process_start())
     from thalweg import api
 
     if run is not None:
@@ -240,6 +266,9 @@ def fit(
         "epochs": epochs,
         "search": search,
         "halving": halving,
+        "brackets": brackets,
+        "widen": widen,
+        "against": against,
         "seeds": seeds,
         "seed": seed,
     }

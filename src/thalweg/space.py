@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ import numpy as np
 from thalweg.errors import SpaceError, did_you_mean
 
 Value = Any
+
+PRIOR_WIDTH = 0.2
+"""Deviation of the distribution around a prior, as a share of the range."""
 
 ACTIVATIONS = (
     "relu",
@@ -59,21 +63,44 @@ class Float:
         high: largest value.
         log: sample uniformly in the logarithm (for scales such as learning rates).
         step: distance between allowed values, counted from ``low``; all values when None.
+        prior: the value that is likeliest to be good. Values are then drawn from a normal
+            distribution around it (on the domain's scale, with a fifth of the range as its
+            deviation, cut off at the ends), and searchers see coordinates that are stretched there.
 
     Raises:
-        SpaceError: where ``low > high``, a bound is not finite, or ``log`` with ``low <= 0``.
+        SpaceError: where ``low > high``, a bound is not finite, ``log`` with ``low <= 0``, or a
+            prior outside the range.
     """
 
     low: float
     high: float
     log: bool = False
     step: float | None = None
+    prior: float | None = None
 
     def __post_init__(self) -> None:
         _check_bounds(self.low, self.high, self.log, self.step)
+        if self.prior is not None and not (
+            _is_number(self.prior) and self.low <= self.prior <= self.high
+        ):
+            raise SpaceError(
+                f"a prior must lie in its range; got prior={self.prior!r} with low={self.low}, "
+                f"high={self.high}"
+            )
+
+    @cached_property
+    def _bell(self) -> tuple[NormalDist, float, float]:
+        """The prior on the unit scale, and its distribution function at both ends."""
+        assert self.prior is not None
+        bell = NormalDist(self._place(self.prior), PRIOR_WIDTH)
+        return bell, bell.cdf(0.0), bell.cdf(1.0)
 
     def decode(self, unit: float) -> float:
         """Map a coordinate in [0, 1) to a value."""
+        if self.prior is not None and self.low < self.high:
+            bell, start, stop = self._bell
+            share = min(max(start + unit * (stop - start), 1e-15), 1 - 1e-15)
+            unit = min(max(bell.inv_cdf(share), 0.0), 1.0)
         if self.log:
             value = math.exp(_lerp(math.log(self.low), math.log(self.high), unit))
         else:
@@ -86,6 +113,13 @@ class Float:
         """Map a value to its coordinate in [0, 1]."""
         if self.high == self.low:
             return 0.5
+        if self.prior is None:
+            return self._place(value)
+        bell, start, stop = self._bell
+        return (bell.cdf(self._place(value)) - start) / (stop - start)
+
+    def _place(self, value: float) -> float:
+        """Return where a value lies between the ends, in [0, 1], on the domain's scale."""
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
@@ -108,6 +142,8 @@ class Float:
             record["log"] = True
         if self.step is not None:
             record["step"] = self.step
+        if self.prior is not None:
+            record["prior"] = self.prior
         return record
 
 
@@ -865,7 +901,19 @@ def _extremes(leaf: Float | Int | Choice) -> tuple[Value, ...]:
     return leaf.options if isinstance(leaf, Choice) else (leaf.low, leaf.high)
 
 
-_DOMAIN_KEYS = {"low", "high", "log", "step", "choices", "when", "on", "cases", "default", "value"}
+_DOMAIN_KEYS = {
+    "low",
+    "high",
+    "log",
+    "step",
+    "prior",
+    "choices",
+    "when",
+    "on",
+    "cases",
+    "default",
+    "value",
+}
 
 
 def _domain_from(name: str, value: Value, before: Mapping[str, Any]) -> Any:
@@ -886,6 +934,7 @@ def _domain_from(name: str, value: Value, before: Mapping[str, Any]) -> Any:
                 f"{name} has cases but not the hyperparameter they depend on: add 'on'"
             )
         default, on = value.get("default"), value["on"]
+        _check_cases(name, on, value["cases"], before.get(on))
         if not isinstance(value["cases"], Mapping):
             raise SpaceError(
                 f"cases of {name} must be a table from values of {on} to domains; "
@@ -907,9 +956,28 @@ def _domain_from(name: str, value: Value, before: Mapping[str, Any]) -> Any:
                 f'when = {{ optimizer = ["sgd"] }}; got {when!r}'
             )
         (on, values), *_ = when.items()
+        _check_cases(name, on, values if isinstance(values, list) else [values], before.get(on))
         leaf = _leaf_from(name, {k: v for k, v in value.items() if k != "when"})
         return Switch(on, dict.fromkeys(values if isinstance(values, list) else [values], leaf))
     return _leaf_from(name, value)
+
+
+def _check_cases(name: str, on: str, cases: Any, domain: Any) -> None:
+    """Refuse cases that never come up."""
+    if not isinstance(domain, Float | Int | Choice | Switch) or not isinstance(cases, Iterable):
+        return
+    found = leaves(domain)
+    if not all(isinstance(leaf, Choice) for leaf in found):
+        return
+    options = [o for leaf in found if isinstance(leaf, Choice) for o in leaf.options]
+    known = {str(o) for o in options} | {str(o).lower() for o in options}
+    for case in cases:
+        if str(case) not in known:
+            raise SpaceError(
+                f"{name} depends on {on} = {case!r}, which {on} never is"
+                f"{did_you_mean(str(case), sorted(known))} ({on}: "
+                f"{', '.join(str(o) for o in options)})"
+            )
 
 
 def _case(key: str, domain: Any) -> Value:
@@ -941,9 +1009,11 @@ def _leaf_from(name: str, value: Value) -> Float | Int | Choice:
         known = HYPERPARAMETERS.get(name)
         whole = all(isinstance(v, int) for v in (low, high, step if step is not None else 1))
         if whole and known is not None and known.structural:
+            if "prior" in value:
+                raise SpaceError("a prior is for ranges of real numbers: leave it out")
             return Int(low, high, log=log, step=1 if step is None else step)
         if _is_number(low) and _is_number(high):
             low, high = float(low), float(high)
-        return Float(low, high, log=log, step=step)
+        return Float(low, high, log=log, step=step, prior=value.get("prior"))
     except SpaceError as error:
         raise SpaceError(f"{name}: {error}") from None

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from thalweg.search.halving import num_rungs_for, rungs, survivors
@@ -16,6 +16,7 @@ scores = st.lists(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(scores, st.integers(0, 40), st.integers(0, 5), st.booleans())
 def test_survivors(values, num_keep, num_audit, stratified):
     strata = [i % 3 for i in range(len(values))] if stratified else None

@@ -125,7 +125,7 @@ def test_what_learns_beats_sobol(name, batch):
     for who, bests in found.items():
         for seed in range(3 if batch == 1 else 7):
             searcher, scores = make_searcher(who, SPACE, seed), []
-            while len(scores) < (50 if batch == 1 else 120):
+            while len(scores) < (40 if batch == 1 else 120):
                 searcher, configs = searcher.ask(batch)
                 told = np.array([score(c) for c in configs])
                 searcher = searcher.tell(configs, told)

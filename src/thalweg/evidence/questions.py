@@ -7,10 +7,12 @@ from typing import Any
 
 from thalweg.evidence.answer import Answer
 from thalweg.evidence.certainty import answer_certainty
+from thalweg.evidence.dropping import answer_dropping
 from thalweg.evidence.factors import answer_factors
 from thalweg.evidence.models import answer_model
 from thalweg.evidence.overfitting import answer_overfitting
 from thalweg.evidence.rates import answer_rates
+from thalweg.evidence.tradeoff import answer_tradeoff
 from thalweg.evidence.trouble import answer_trouble
 from thalweg.evidence.view import View
 
@@ -20,7 +22,9 @@ QUESTIONS: dict[str, Callable[[View], list[Answer]]] = {
     "factors": answer_factors,
     "rates": answer_rates,
     "overfitting": answer_overfitting,
+    "tradeoff": answer_tradeoff,
     "trouble": answer_trouble,
+    "dropping": answer_dropping,
 }
 """Each family of answers; every function gives none where its question was not put to the test."""
 

@@ -12,6 +12,7 @@ from thalweg.search.cmaes import CMAES
 from thalweg.search.evolution import Evolution
 from thalweg.search.grid import Grid
 from thalweg.search.halton import Halton
+from thalweg.search.pbt import PBT
 from thalweg.search.random import Random
 from thalweg.search.sobol import Sobol
 from thalweg.search.tpe import TPE
@@ -26,11 +27,15 @@ SEARCHERS: dict[str, type[Searcher]] = {
     "tpe": TPE,
     "cmaes": CMAES,
     "evolution": Evolution,
+    "pbt": PBT,
 }
 """Searchers by name."""
 
 LEARNING = ("gp", "tpe", "cmaes", "evolution")
 """Those that learn from scores."""
+
+REFINING = ("gp", "tpe", "evolution")
+"""Those whose ranges are widened where the best Configs sit at an edge."""
 
 
 def make_searcher(
@@ -50,6 +55,8 @@ def make_searcher(
 __all__ = [
     "CMAES",
     "LEARNING",
+    "PBT",
+    "REFINING",
     "SEARCHERS",
     "TPE",
     "Evolution",

@@ -20,6 +20,11 @@ S = TypeVar("S", bound="Searcher")
 class Searcher(Protocol):
     """Proposes Configs, and learns from their scores where it can."""
 
+    @property
+    def space(self) -> Space:
+        """What is searched."""
+        ...
+
     @classmethod
     def init(cls: type[S], space: Space, seed: int) -> S:
         """Return the searcher before its first proposal."""
@@ -40,6 +45,10 @@ class Searcher(Protocol):
             shares: the share of a full training after which each score was measured, in (0, 1]; 1
                 by default. A Config may be told again when it has come further, [N].
         """
+        ...
+
+    def moved_to(self: S, space: Space) -> S:
+        """Return the searcher in another Space: the same hyperparameters, other ranges."""
         ...
 
     def state(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ NUM_STARTS = 8
 
 def num_startup(space: Space) -> int:
     """Return how many points a model should have seen before it is asked."""
-    return max(8, min(2 * len(space.free), 24))
+    return max(8, min(len(space.free) + 1, 16))
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,10 @@ class GaussianProcess:
         """Return the state that knows these scores, and after which share of a training."""
         return replace(self, history=self.known.add(configs, scores, shares))
 
+    def moved_to(self, space: Space) -> GaussianProcess:
+        """Return the searcher in another Space, with what it knows of this one."""
+        return replace(self, space=space, history=self.known.moved_to(space))
+
     def state(self) -> dict[str, Any]:
         """Return what was asked and told, and the kernel that was fitted last."""
         return {
@@ -164,13 +168,8 @@ class GaussianProcess:
     @classmethod
     def restore(cls, space: Space, seed: int, state: Mapping[str, Any]) -> GaussianProcess:
         """Return the searcher that ``state`` was taken of."""
-        return cls(
-            space,
-            seed,
-            state["num_asked"],
-            History.from_state(space, state["history"]),
-            tuple(state["theta"]),
-        )
+        history = History.from_state(space, state["history"])
+        return cls(history.space, seed, state["num_asked"], history, tuple(state["theta"]))
 
 
 def _refinements(num: int) -> tuple[int, ...]:

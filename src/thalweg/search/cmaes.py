@@ -182,6 +182,13 @@ class CMAES:
             told=(),
         )
 
+    def moved_to(self, space: Space) -> CMAES:
+        """Return the searcher in another Space, its distribution at the same Configs."""
+        mean = encode(space, self.space.decode([self.mean])[0])
+        assert mean is not None
+        kept = np.where(np.isnan(mean), self.mean, mean)
+        return replace(self, space=space, mean=tuple(kept.tolist()), asked=(), told=())
+
     def state(self) -> dict[str, Any]:
         """Return the distribution, and what was asked and told since it last moved."""
         return {

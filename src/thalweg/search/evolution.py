@@ -89,6 +89,10 @@ class Evolution:
         """Return the state that knows these scores, and after which share of a training."""
         return replace(self, history=self.known.add(configs, scores, shares))
 
+    def moved_to(self, space: Space) -> Evolution:
+        """Return the searcher in another Space, with what it knows of this one."""
+        return replace(self, space=space, history=self.known.moved_to(space))
+
     def state(self) -> dict[str, Any]:
         """Return what was asked and told."""
         return {"num_asked": self.num_asked, "history": self.known.state()}
@@ -96,4 +100,5 @@ class Evolution:
     @classmethod
     def restore(cls, space: Space, seed: int, state: Mapping[str, Any]) -> Evolution:
         """Return the searcher that ``state`` was taken of."""
-        return cls(space, seed, state["num_asked"], History.from_state(space, state["history"]))
+        history = History.from_state(space, state["history"])
+        return cls(history.space, seed, state["num_asked"], history)

@@ -64,6 +64,10 @@ class Grid:
         del configs, scores, shares
         return self
 
+    def moved_to(self, space: Space) -> Grid:
+        """Return the searcher in another Space, where it goes on with its next point."""
+        return replace(self, space=space)
+
     def state(self) -> dict[str, Any]:
         """Return how many points were asked for."""
         return {"num_asked": self.num_asked}

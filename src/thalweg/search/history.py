@@ -54,12 +54,14 @@ class History:
         points: of each Config, in the order in which they were told first, [N, D].
         told: (Config, share, score), NaN for a training that diverged.
         pending: points that were asked for and not told yet, [P, D].
+        ranges: domains that are not those that the study began with, as in a TOML file.
     """
 
     space: Space
     points: np.ndarray
     told: tuple[tuple[int, float, float], ...] = ()
     pending: np.ndarray = field(default_factory=lambda: np.empty((0, 1)))
+    ranges: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, space: Space) -> History:
@@ -111,6 +113,16 @@ class History:
             pending=np.array(left).reshape(-1, width),
         )
 
+    def moved_to(self, space: Space) -> History:
+        """Return the history in another Space; Configs that do not lie in it are left out."""
+        configs = self.space.decode(np.where(np.isnan(self.points), 0.5, self.points))
+        ranges = {name: d.to_dict() for name, d in space.items() if d != self.space[name]}
+        return replace(History.of(space), ranges={**(self.ranges or {}), **ranges}).add(
+            [configs[row] for row, _, _ in self.told],
+            np.array([score for _, _, score in self.told]),
+            np.array([share for _, share, _ in self.told]),
+        )
+
     def finals(self) -> tuple[np.ndarray, np.ndarray]:
         """Return what each Config would score after a full training, and how unsure that is, [N].
 
@@ -156,11 +168,12 @@ class History:
             "points": [[_plain(v) for v in point] for point in self.points],
             "told": [[row, share, _plain(score)] for row, share, score in self.told],
             "pending": [[_plain(v) for v in point] for point in self.pending],
+            "ranges": dict(self.ranges or {}),
         }
 
     @classmethod
     def from_state(cls, space: Space, state: Mapping[str, Any]) -> History:
-        """Return the history that ``state`` was taken of."""
+        """Return the history that ``state`` was taken of, in a Space with its wider ranges."""
         width = max(len(space.free), 1)
 
         def rows(values: Sequence[Sequence[float | None]]) -> np.ndarray:
@@ -170,7 +183,10 @@ class History:
             (int(row), float(share), math.nan if score is None else float(score))
             for row, share, score in state["told"]
         )
-        return cls(space, rows(state["points"]), told, rows(state["pending"]))
+        ranges = state["ranges"]
+        if ranges:
+            space = Space.from_dict({**space.to_dict(), **ranges})
+        return cls(space, rows(state["points"]), told, rows(state["pending"]), ranges)
 
 
 def _step(pairs: np.ndarray, spread: float) -> tuple[float, float, float, float]:

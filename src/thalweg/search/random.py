@@ -44,6 +44,10 @@ class Random:
         del configs, scores, shares
         return self
 
+    def moved_to(self, space: Space) -> Random:
+        """Return the searcher in another Space, where it goes on with its next point."""
+        return replace(self, space=space)
+
     def state(self) -> dict[str, Any]:
         """Return how many points were asked for."""
         return {"num_asked": self.num_asked}

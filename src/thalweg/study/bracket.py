@@ -70,16 +70,18 @@ class Bracket:
         shares = [min(t.epochs / self.levels[-1], 1.0) for t in trials]
         return [t.config for t in trials], np.array([t.rank for t in trials]), np.array(shares)
 
-    def judge(self, seconds: float, left: float) -> bool:
+    def judge(self, seconds: float, left: float, scores: np.ndarray | None = None) -> bool:
         """Decide who goes on to the next rung, and drop the others; False where nobody does.
 
         Args:
             seconds: what this rung took.
             left: seconds that are left for the bracket; infinity where it is not short of time.
+            scores: what those that are alive are judged by; their best so far by default.
         """
         before = self.levels[self.rung - 1] if self.rung else 0.0
         per_member_epoch = seconds / max(len(self.alive) * (self.level - before), 1e-9)
-        scores = np.array([self.trials[i].rank for i in self.alive])
+        if scores is None:
+            scores = np.array([self.trials[i].rank for i in self.alive])
         keep = max(1, round(len(self.configs) / self.factor ** (self.rung + 1)))
         if math.isfinite(left):
             keep = self._afford(keep, max(left, 0.0), per_member_epoch)

@@ -45,10 +45,14 @@ class Budget:
     Args:
         seconds: from the start of the process (or call) to the end, or None.
         trials: number of trials, replicates of finalists included, or None.
+        epochs: passes over the training rows, summed over all trials, or None.
+        until_stalled: whether to end when the search has stopped improving.
     """
 
     seconds: float | None = None
     trials: int | None = None
+    epochs: float | None = None
+    until_stalled: bool = False
 
     def __post_init__(self) -> None:
         if self.seconds is not None and self.seconds < SHORTEST_SECONDS:
@@ -60,15 +64,29 @@ class Budget:
             isinstance(self.trials, bool) or not float(self.trials).is_integer() or self.trials < 1
         ):
             raise BudgetError(f"trials must be a whole number from 1; got {self.trials!r}")
+        if self.epochs is not None and not 0 < self.epochs < math.inf:
+            raise BudgetError(f"a budget of epochs must be above 0; got {self.epochs!r}")
+        if self.epochs is not None and self.seconds is not None:
+            raise BudgetError(
+                f"a budget is either a time or a number of epochs; got {self.seconds:g} s and "
+                f"{self.epochs:g} epochs: leave one out"
+            )
 
     @classmethod
-    def of(cls, budget: str | float | None = None, trials: int | None = None) -> Budget:
+    def of(
+        cls,
+        budget: str | float | None = None,
+        trials: int | None = None,
+        epochs: float | None = None,
+        until_stalled: bool = False,
+    ) -> Budget:
         """Return the budget of these options.
 
         Raises:
             BudgetError: where one of them makes no sense.
         """
-        return cls(None if budget is None else parse_seconds(budget), trials)
+        seconds = None if budget is None else parse_seconds(budget)
+        return cls(seconds, trials, epochs, until_stalled)
 
     def describe(self) -> str:
         """Return the budget in words."""
@@ -77,6 +95,10 @@ class Budget:
             parts.append(f"{self.seconds:g} s")
         if self.trials is not None:
             parts.append(f"{self.trials} trials")
+        if self.epochs is not None:
+            parts.append(f"{self.epochs:g} epochs")
+        if self.until_stalled:
+            parts.append("until it stops improving")
         return " and ".join(parts) or "the default number of trials"
 
 

@@ -45,6 +45,7 @@ class Ledger:
     ) -> dict[int, Trial]:
         """Begin a trial for each Config that is in a group, and return them by its index."""
         trials = {}
+        bracket = self.trials[-1].bracket + 1 if self.trials else 0
         known = {i: cohort for members, cohort in groups for i in members}
         for i in sorted(known):
             trials[i] = Trial(
@@ -55,6 +56,7 @@ class Ledger:
                 seed=seeds[i],
                 fold=folds[i],
                 num_params=known[i].num_params,
+                bracket=bracket,
             )
             self.trials.append(trials[i])
         return trials

@@ -15,18 +15,31 @@ from typing import Any
 import numpy as np
 
 from thalweg.models import InputShape
-from thalweg.search import LEARNING, Searcher, make_searcher
-from thalweg.search.halving import num_rungs_for, rungs
+from thalweg.search import REFINING, Searcher, make_searcher
+from thalweg.search.curves import expected_finals
+from thalweg.search.halving import rungs
+from thalweg.search.pbt import PBT
+from thalweg.search.widening import NUM_BEST, widened
 from thalweg.space import Config, Structure
+from thalweg.study import population
 from thalweg.study.bracket import Bracket
 from thalweg.study.budget import Clock
 from thalweg.study.engines import Engines, structure_of
 from thalweg.study.ledger import Ledger
 from thalweg.study.listener import Listener, Silent
+from thalweg.study.objectives import cost_of, retold, who_is_better
 from thalweg.study.outcome import Outcome
-from thalweg.study.pacing import bracket_size
+from thalweg.study.pacing import affordable_finalists, bracket_size
 from thalweg.study.pilot import fly
 from thalweg.study.records import Phase, Trial
+from thalweg.study.rounds import (
+    MOST_TRIALS,
+    most_to_explore,
+    next_round,
+    num_rungs,
+    phase_of,
+    searched,
+)
 from thalweg.study.settings import Settings
 from thalweg.study.timeplan import TimePlan
 from thalweg.task import Task
@@ -34,8 +47,6 @@ from thalweg.training.cohort import TrainingData, run_tasks
 
 MOST_ASKED = 100
 PATIENCE_BRACKETS = 3
-LEARNING_ROUNDS = 5
-MIN_ROUND = 8
 
 
 class Study:
@@ -107,47 +118,51 @@ class Study:
             train_seconds=end - (self.train_start if self.train_start is not None else end),
             wait_seconds=engines.wait_seconds,
             stopped=stopped,
-            notices=[*engines.notices, *self.time.notices],
+            notices=[*engines.notices, *self.time.notices, *self.plan.get("widened", [])],
             plan=self.plan,
             kept=dict(ledger.weights),
         )
 
     def _run_trials(self) -> str:
         """Spend a budget of trials, and return why the study ended."""
-        settings = self.settings
-        total = settings.budget.trials or settings.default_trials
+        settings, ledger, budget = self.settings, self.ledger, self.settings.budget
+        total = budget.trials or settings.default_trials
         finalists, replicates = settings.num_finalists, settings.num_replicates
-        if total < 4 * finalists * replicates:
+        open_ended = budget.trials is None and (budget.epochs or budget.until_stalled)
+        if total < 4 * finalists * replicates and not open_ended:
             # With few trials, all of them explore: replicates would cost more than they tell.
             finalists = 0
-        explore = total - finalists * replicates
+        explore = most_to_explore(settings, finalists)
         most = self.engines.most_members()
-        if settings.search in LEARNING:
-            # What learns from scores is asked again when it has some.
-            most = min(most, max(MIN_ROUND, math.ceil(explore / LEARNING_ROUNDS)))
-        configs = self.ask(min(explore, most))
-        if len(configs) < min(explore, most):
+        size, reason = next_round(settings, ledger.trials, explore, most)
+        configs = self.ask(size)
+        if len(configs) < size:
             explore = len(configs)
+        number = f"{explore:g}" if explore < MOST_TRIALS else f"rounds of {size}"
         self.plan |= {
-            "explore": explore,
+            "explore": explore if explore < MOST_TRIALS else None,
             "confirm": finalists * replicates,
             "epochs": settings.epochs,
         }
         self.listener.plan(
-            f"{explore} configurations of up to {settings.epochs:g} epochs, then "
-            f"{finalists} finalists {self._how_often(replicates)}"
-            if finalists
-            else f"{explore} configurations of up to {settings.epochs:g} epochs"
+            f"{number} configurations of up to {settings.epochs:g} epochs"
+            + (f", then {finalists} finalists {self._how_often(replicates)}" if finalists else "")
         )
-        done = 0
         while configs and not self._stop():
             self._explore(configs, settings.epochs)
-            done += len(configs)
-            configs = self.ask(min(explore - done, most))
-        ranked = self.ledger.ranked()[:finalists]
+            size, reason = next_round(settings, ledger.trials, explore, most)
+            configs = self.ask(size) if size else []
+            if size and not configs:
+                reason = "the search space is used up"
+        ranked = ledger.ranked()[:finalists]
+        if budget.epochs is not None:
+            spare = (budget.epochs - ledger.member_epochs) / settings.epochs
+            ranked, replicates = affordable_finalists(settings, spare, ledger.ranked())
         if ranked and finalists and not self._stop():
             self._confirm(ranked, replicates, settings.epochs)
-        return f"all {len(self.ledger.trials)} trials are done"
+        if reason.startswith("all "):
+            reason = f"all {len(ledger.trials)} trials are done"
+        return reason
 
     def _run_seconds(self) -> str:
         """Spend a budget of time, and return why the study ended."""
@@ -235,35 +250,88 @@ class Study:
             until: ``clock.elapsed()`` by which the bracket should be over.
         """
         settings, clock = self.settings, self.time.clock
-        num_rungs = num_rungs_for(
-            len(configs), epochs, settings.reduction_factor, settings.shortest_rung
-        )
-        num = len(configs)
-        levels = rungs(epochs, settings.reduction_factor, num_rungs if settings.halving else 1)
-        bracket = self._open("explore", configs, [settings.seed] * num, [None] * num, levels)
+        num, known = len(configs), self.ledger.trials
+        if isinstance(self.searcher, PBT):
+            self._evolve(self.searcher, configs, epochs)
+            return
+        phase = phase_of(settings, known)
+        count = num_rungs(settings, known, num, epochs)
+        levels = rungs(epochs, settings.reduction_factor, count)
+        bracket = self._open(phase, configs, [settings.seed] * num, [None] * num, levels)
         while True:
             start = clock.elapsed()
             self._advance(bracket)
             took = clock.elapsed() - start
-            self.searcher = self.searcher.tell(*bracket.news())
+            if self.settings.against is None:
+                self.searcher = self.searcher.tell(*bracket.news())
             if self._stop() or bracket.is_last:
                 break
-            if not bracket.judge(took, until - clock.elapsed()):
+            if not bracket.judge(took, until - clock.elapsed(), self._outlook(bracket)):
                 break
         self._count_audit(bracket)
+        if settings.against is not None:
+            self.searcher = retold(
+                self.searcher, settings.search, settings.space, settings.seed,
+                searched(known), levels[-1],
+            )  # fmt: skip
+        self._widen()
+
+    def _evolve(self, searcher: PBT, configs: Sequence[Config], epochs: float) -> None:
+        """Train Configs as a population whose worst members go on from its best."""
+        num, number = len(configs), len(self.ledger.trials)
+        levels = population.levels(epochs)
+        bracket = self._open("explore", configs, [self.settings.seed] * num, [None] * num, levels)
+        while True:
+            self._advance(bracket)
+            if self._stop() or bracket.is_last:
+                break
+            population.exchange(bracket, searcher, number)
+
+    def _outlook(self, bracket: Bracket) -> np.ndarray | None:
+        """Return what those that still train will probably reach, where that is what counts."""
+        if self.settings.against is not None:
+            return who_is_better([bracket.trials[i] for i in bracket.alive])
+        if self.settings.brackets != "curves":
+            return None
+        sign, full = self.ledger.task.sign, bracket.levels[-1]
+        complete = [
+            t for t in self.ledger.trials if t.phase != "confirm" and t.status == "completed"
+        ]
+        running = [bracket.trials[i] for i in bracket.alive]
+        at = bracket.level / full
+        return expected_finals(
+            [t.shape(sign, full) for t in running], [t.shape(sign, t.epochs) for t in complete], at
+        )
+
+    def _widen(self) -> None:
+        """Widen ranges at whose edge the best Configs sit, where that can still be of use."""
+        if not self.settings.widen or self.settings.search not in REFINING:
+            return
+        best = [t.config for t in self.ledger.ranked()]
+        space, notices = widened(self.searcher.space, best[: 4 * NUM_BEST])
+        if notices:
+            self.searcher = self.searcher.moved_to(space)
+            self.plan["space"] = space.to_dict()
+            self.plan.setdefault("widened", []).extend(notices)
 
     def _confirm(self, finalists: Sequence[Trial], replicates: int, epochs: float) -> None:
         """Train finalists again under fresh seeds, each seed on a fold of its own, all at once."""
         numbers = [r for _ in finalists for r in range(replicates)]
-        self._advance(
-            self._open(
-                "confirm",
-                [t.config for t in finalists for _ in range(replicates)],
-                [self.settings.seed + 1 + r for r in numbers],
-                [r % len(self.folds) if self.folds else None for r in numbers],
-                [epochs],
-            )
+        owners = [t for t in finalists for _ in range(replicates)]
+        bracket = self._open(
+            "confirm",
+            [population.begins_with(t) for t in owners],
+            [self.settings.seed + 1 + r for r in numbers],
+            [r % len(self.folds) if self.folds else None for r in numbers],
+            population.replay_levels(finalists, epochs),
         )
+        for i, trial in bracket.trials.items():
+            trial.config, trial.schedule = owners[i].config, list(owners[i].schedule)
+        while True:
+            self._advance(bracket)
+            if self._stop() or bracket.is_last:
+                break
+            population.follow(bracket)
 
     def _open(
         self,
@@ -277,6 +345,11 @@ class Study:
         settings, ledger = self.settings, self.ledger
         groups = self.engines.groups(configs, seeds, folds, levels[-1], self._stop)
         trials = ledger.open(groups, configs, seeds, folds, phase)
+        if settings.against is not None:
+            for members, cohort in groups:
+                cost = cost_of(cohort.engine.network(cohort.structure), settings.against)
+                for i in members:
+                    trials[i].cost = cost
         return Bracket(
             phase=phase,
             configs=list(configs),

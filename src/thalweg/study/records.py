@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from thalweg.space import Config
 
 Status = Literal["completed", "stopped", "diverged"]
@@ -33,6 +35,10 @@ class Trial:
         num_params: trained numbers in its network.
         seconds: time spent on it.
         audit: whether it went on by chance, to measure how often dropping is a mistake.
+        bracket: number of the bracket that it began in, from 0.
+        cost: what its network costs, where that is weighed against the score.
+        schedule: epochs and the Config from there on, where it changed while training; ``config``
+            is the last one.
         rank: what it is ranked by, more is better: the signed score, ties broken by the loss.
     """
 
@@ -52,9 +58,26 @@ class Trial:
     num_params: int = 0
     seconds: float = 0.0
     audit: bool = False
+    bracket: int = 0
+    cost: float = math.nan
+    schedule: list[tuple[float, Config]] = field(default_factory=list[tuple[float, Config]])
     rank: float = -math.inf
     validation: dict[str, float] = field(default_factory=dict)
     train: dict[str, float] = field(default_factory=dict)
+
+    def shape(self, sign: float, full: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return its validation curve: shares of a full training, and signed scores, [T].
+
+        Args:
+            sign: 1 where more is better, -1 otherwise.
+            full: epochs of a full training.
+        """
+        steps = np.array(self.curve.get("step") or [], float)
+        values = np.array(
+            [math.nan if v is None else v for v in self.curve.get("validation") or []]
+        )
+        per_step = self.epochs / max(self.steps, 1)
+        return steps * per_step / full, sign * values.astype(float)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the trial as a JSON-able record."""
@@ -80,6 +103,9 @@ class Trial:
             "num_params": self.num_params,
             "seconds": round(self.seconds, 6),
             "audit": self.audit,
+            "bracket": self.bracket,
+            "cost": finite(self.cost),
+            "schedule": [{"epochs": at, "config": c.to_dict()} for at, c in self.schedule],
         }
 
 

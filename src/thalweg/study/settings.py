@@ -8,6 +8,8 @@ from thalweg.space import Config, Space
 from thalweg.study.budget import Budget
 
 DEFAULT_TRIALS = 64
+BRACKETS = ("halving", "hyperband", "curves")
+"""How losers are dropped early."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Settings:
         default_trials: trials where the budget names neither a time nor a number.
         search: name of the searcher.
         halving: whether losers are dropped early.
+        brackets: ``halving``; ``hyperband``, where the first judgement comes later from bracket to
+            bracket; or ``curves``, where who goes on is decided by what earlier curves foretell.
+        against: what is weighed against the score, ``params`` or ``flops``, or None.
+        widen: whether ranges grow where the best Configs sit at an edge.
         reduction_factor: the share that goes on at each rung is one in so many.
         num_finalists: Configs trained again under fresh seeds.
         most_finalists: how many there may be where a time budget has room for them.
@@ -42,6 +48,9 @@ class Settings:
     default_trials: int = DEFAULT_TRIALS
     search: str = "sobol"
     halving: bool = True
+    brackets: str = "halving"
+    against: str | None = None
+    widen: bool = True
     reduction_factor: int = 3
     num_finalists: int = 3
     most_finalists: int = 0

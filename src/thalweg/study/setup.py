@@ -17,8 +17,9 @@ from thalweg.search import SEARCHERS, make_searcher
 from thalweg.space import Choice, Config, Space, Structure, leaves
 from thalweg.study import spaces
 from thalweg.study.budget import Budget
+from thalweg.study.objectives import OBJECTIVES
 from thalweg.study.recipes import FAMILIES_FOR, RECIPES, Question
-from thalweg.study.settings import Settings
+from thalweg.study.settings import BRACKETS, Settings
 from thalweg.training import backend
 from thalweg.training.cohort import TrainingData
 from thalweg.training.plan import estimated_step_seconds
@@ -42,6 +43,9 @@ def prepare(
     epochs: float | None = None,
     search: str = "sobol",
     halving: bool = True,
+    brackets: str = "halving",
+    widen: bool = True,
+    against: str | None = None,
     finalists: int | None = None,
     seeds: int = 5,
     refit: bool = False,
@@ -56,6 +60,12 @@ def prepare(
         raise OptionError(f"epochs must be above 0; got {epochs!r}")
     if search not in SEARCHERS:
         raise unknown_option("search", search, SEARCHERS)
+    if search == "pbt" and refit:
+        raise OptionError("refit trains one configuration, and pbt changes them: leave refit out")
+    if against is not None and against not in OBJECTIVES:
+        raise unknown_option("against", against, OBJECTIVES)
+    if brackets not in BRACKETS:
+        raise unknown_option("brackets", brackets, BRACKETS)
     families = (model,) if isinstance(model, str) else tuple(model or ())
     dataset = data if isinstance(data, Dataset) else load(data, target, metric=metric, seed=seed)
     for name in families:
@@ -111,7 +121,11 @@ def prepare(
         shortest_rung=recipe.shortest_rung,
         default_trials=recipe.trials,
         search=search,
-        halving=halving,
+        # A population is exchanged, not halved.
+        halving=halving and search != "pbt",
+        brackets=brackets,
+        widen=widen,
+        against=against,
         num_finalists=counts["finalists"],
         most_finalists=MOST_FINALISTS if finalists is None else counts["finalists"],
         num_replicates=min(seeds, recipe.replicates or seeds),
@@ -232,13 +246,16 @@ def dry_run(data: Any, target: Any = None, *, budget: Budget, **options: Any) ->
     if budget.seconds is not None:
         trials, total = None, budget.seconds
         what = f"for {budget.seconds:g} s, about {budget.seconds / mean:.0f} full trainings' worth"
+    elif budget.trials is None and (budget.epochs is not None or budget.until_stalled):
+        trials, total = None, mean * (budget.epochs or math.inf) / settings.epochs
+        what = f"for {budget.describe()}, trials of up to {settings.epochs:g} epochs"
     else:
         trials = budget.trials or settings.default_trials
         # Halving by three over three rungs trains about a third as long as training all.
         total = 3.0 + compile_seconds + trials * mean * (0.4 if settings.halving else 1.0)
         what = f"{trials} trials of up to {settings.epochs:g} epochs in about {total:.0f} s"
     # A time budget has room for so many at most, whatever the memory.
-    fitting = 1024 if budget.seconds is None else max(1, int(budget.seconds / mean))
+    fitting = 1024 if math.isinf(total) else max(1, int(total / mean))
     members = min(trials or fitting, 1024)
     needed = data_bytes + members * largest * 4 * 8
     lines.insert(0, f"would train {what} on {backend.device_name()}")
@@ -251,7 +268,7 @@ def dry_run(data: Any, target: Any = None, *, budget: Budget, **options: Any) ->
         "structures": len(structures),
         "trials": trials,
         "epochs": settings.epochs,
-        "estimated_seconds": round(total, 1),
+        "estimated_seconds": round(total, 1) if math.isfinite(total) else None,
         "estimated_bytes": int(needed),
         "space": settings.space.to_dict(),
     }

@@ -112,8 +112,9 @@ def summarise(
         "forecasts": forecasts,
         "baselines": baselines,
         "trials": dict(Counter(trial.status for trial in outcome.trials)),
-        "space": settings.space.to_dict(),
+        "space": outcome.plan.pop("space", None) or settings.space.to_dict(),
         "refit": settings.refit,
+        "against": settings.against,
         "plan": {**outcome.plan, "stopped": outcome.stopped},
         "seconds": {
             "total": round(clock.elapsed(), 3),

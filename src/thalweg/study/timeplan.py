@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from thalweg.search import LEARNING
 from thalweg.study.budget import Clock
 from thalweg.study.pacing import (
     BRACKET_SIZES,
@@ -18,6 +19,7 @@ from thalweg.study.records import Trial
 from thalweg.study.settings import Settings
 
 FINISH_SECONDS = 1.5
+LEARNING_BRACKETS = 3
 EXPLORE_SHARE = 0.45
 """Share of the time that the first bracket may take, where there are to be several."""
 
@@ -102,7 +104,9 @@ class TimePlan:
         left = self.clock.left() - self.reserve - self.set_aside
         # Where trainings are dear, one bracket has all the time there is for exploring.
         several = wanted == BRACKET_SIZES[0]
-        return left * EXPLORE_SHARE if brackets == 0 and several else left
+        # What learns from scores is asked again when it has some.
+        most = LEARNING_BRACKETS if self.settings.search in LEARNING else 1
+        return left * EXPLORE_SHARE if brackets < most and several else left
 
     def finalists(self, training: float, ranked: Sequence[Trial]) -> tuple[list[Trial], int]:
         """Return the finalists, and their replicates, that the remaining time pays for."""

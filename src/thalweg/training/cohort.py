@@ -9,6 +9,7 @@ neighbours, and several blocks run side by side.
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -580,6 +581,57 @@ class Cohort:
             return np.concatenate(parts)
 
         carry = jax.tree.map(join, *carries)
+        order = np.argsort(members, kind="stable")
+        carry = jax.tree.map(lambda a: a[order], carry)
+        self._blocks = self._lay_out([members[i] for i in order], carry)
+
+    def exchange(self, sources: Mapping[int, int], configs: Mapping[int, Config]) -> None:
+        """Let members go on from others' weights, and with other Configs.
+
+        A gather along the member axis: parameters, optimizer state, best weights and curves come
+        along, random numbers and data order stay those of the seed.
+
+        Args:
+            sources: for a member, the one whose place in training it takes over; of the same seed.
+            configs: for a member, the Config that it goes on with; of the same structure.
+
+        Raises:
+            SpaceError: where a Config is of another structure, or a source of another seed.
+        """
+        external = tuple(EXTERNAL)
+        for member, config in configs.items():
+            if config.structure(external) != self.structure:
+                raise SpaceError(
+                    f"a member keeps its structure {self.structure.name}; "
+                    f"got {config.structure(external).name}"
+                )
+            self.configs[member] = config
+        for member, source in sources.items():
+            if self.seeds[member] != self.seeds[source]:
+                raise SpaceError(
+                    "weights are exchanged within a seed; "
+                    f"got seeds {self.seeds[member]} and {self.seeds[source]}"
+                )
+        members = self.members
+        carries = [
+            jax.tree.map(_host_rows(np.array(block.slots), self.plan), block.carry)
+            for block in self._blocks
+        ]
+
+        def join(*parts: np.ndarray) -> np.ndarray:
+            return np.concatenate(parts)
+
+        carry = jax.tree.map(join, *carries)
+        rows = np.array([members.index(sources.get(m, m)) for m in members])
+        carry = jax.tree.map(lambda a: a[rows], carry)
+        from_whom = np.array([sources.get(m, m) for m in range(len(self.configs))])
+        self.curves = [copy.deepcopy(self.curves[s]) for s in from_whom]
+        self.alive, self.best_score = self.alive[from_whom], self.best_score[from_whom]
+        self.best_step = self.best_step[from_whom]
+        self._plateau = jax.tree.map(lambda a: a[from_whom], self._plateau)
+        self._constants = constants_of(
+            self.configs, self.engine.task, self.engine.features, self.engine.class_share
+        )
         order = np.argsort(members, kind="stable")
         carry = jax.tree.map(lambda a: a[order], carry)
         self._blocks = self._lay_out([members[i] for i in order], carry)

@@ -1,0 +1,116 @@
+"""Rounds: their sizes, their rungs, and when there have been enough of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from thalweg.errors import BudgetError
+from thalweg.space import Config, Float, Space
+from thalweg.study.budget import Budget
+from thalweg.study.records import Trial
+from thalweg.study.rounds import most_to_explore, next_round, num_rungs, phase_of, stalled
+from thalweg.study.settings import Settings
+
+SPACE = Space(learning_rate=Float(1e-4, 1e-1, log=True))
+
+
+def settings(**values) -> Settings:
+    base = Settings(space=SPACE, budget=Budget(trials=100), epochs=27.0, search="gp")
+    return replace(base, **values)
+
+
+def trials(num: int, best: int = 0, epochs: float = 3.0, bracket: int = 0) -> list[Trial]:
+    return [
+        Trial(
+            id=i,
+            phase="explore",
+            config=Config(learning_rate=0.01),
+            structure="linear",
+            seed=0,
+            rung=2,
+            epochs=epochs,
+            score=1.0 if i == best else 0.5,
+            rank=1.0 if i == best else 0.5,
+            bracket=bracket,
+        )
+        for i in range(num)
+    ]
+
+
+def sizes(chosen: Settings, explore: float) -> list[int]:
+    found, done = [], []
+    while len(found) < 50:
+        size, why = next_round(chosen, done, explore, 1000)
+        if not size:
+            assert why
+            return found
+        found.append(size)
+        done = trials(len(done) + size, bracket=len(found))
+    return found
+
+
+def test_what_learns_is_asked_in_rounds():
+    assert sizes(settings(), 100) == [40, 20, 20, 20]
+    assert sizes(settings(), 10) == [8, 2]
+    assert sizes(settings(search="sobol"), 100) == [100]
+    assert next_round(settings(search="sobol"), [], 100, 30)[0] == 30
+
+
+def test_phases():
+    assert phase_of(settings(), []) == "explore"
+    assert phase_of(settings(), trials(3)) == "refine"
+    assert phase_of(settings(search="sobol"), trials(3)) == "explore"
+
+
+def test_epochs_are_kept_to():
+    chosen = settings(budget=Budget(epochs=1000.0))
+    assert math.isinf(most_to_explore(chosen, 3))
+    spent, done, rounds = 0.0, [], 0
+    while True:
+        size, why = next_round(chosen, done, math.inf, 1000)
+        if not size:
+            break
+        # Halving over three rungs trains about a third of the full length.
+        done = trials(len(done) + size, epochs=9.0, bracket=rounds)
+        spent, rounds = 9.0 * len(done), rounds + 1
+    assert 400 < spent <= 1000
+    assert rounds >= 2
+    assert "of 1000 epochs are spent" in why
+    with pytest.raises(BudgetError, match="either a time or a number of epochs"):
+        Budget(seconds=60.0, epochs=5.0)
+    with pytest.raises(BudgetError, match="above 0"):
+        Budget(epochs=0.0)
+
+
+def test_stalled_says_why():
+    assert stalled(trials(100, best=60), 72) == ""
+    assert stalled(trials(143, best=0), 72) == ""
+    why = stalled(trials(144, best=20), 72)
+    assert why == (
+        "the search has stopped improving: trial 20 scored 1, and none of the 123 after it was "
+        "better; the best of them scored 0.5"
+    )
+    chosen = settings(budget=Budget(until_stalled=True))
+    assert next_round(chosen, trials(144, best=20), 10_000, 100) == (0, why)
+    assert next_round(chosen, trials(24), 10_000, 100)[0] == 24
+
+
+def test_later_brackets_have_no_fewer_rungs():
+    chosen = settings(shortest_rung=1.0)
+    assert num_rungs(chosen, [], 27, 27.0) == 4
+    assert num_rungs(chosen, [], 8, 27.0) == 2
+    assert num_rungs(chosen, trials(27), 8, 27.0) == 3
+    assert num_rungs(replace(chosen, halving=False), trials(27), 8, 27.0) == 1
+
+
+def test_hyperband_compares_later_from_bracket_to_bracket():
+    chosen = settings(brackets="hyperband", shortest_rung=1.0)
+    found = []
+    done: list[Trial] = []
+    for bracket in range(4):
+        found.append(num_rungs(chosen, done, 27, 27.0))
+        done = done + trials(27, bracket=bracket)
+    assert found == [4, 3, 2, 1]
