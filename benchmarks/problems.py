@@ -32,6 +32,15 @@ RECURRENT_UNITS = 64
 RECURRENT_BATCH = 32
 RECURRENT_LEARNING_RATE = 1e-3
 RECURRENT_UPDATES = 1_000
+TEXT_ROWS = 1_024
+TEXT_TOKENS = 64
+TEXT_VOCABULARY = 4_000
+TEXT_UNITS = 64
+TEXT_HEADS = 4
+TEXT_LAYERS = 2
+TEXT_BATCH = 32
+TEXT_LEARNING_RATE = 1e-3
+TEXT_UPDATES = 500
 
 
 class Digits28(NamedTuple):
@@ -125,3 +134,13 @@ def _idx(path: Path) -> np.ndarray:
     raw = gzip.decompress(path.read_bytes())
     shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+
+
+def tokens(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return texts of 64 random tokens [N, 64], and whether one of the first 40 ids is among them.
+
+    All are equally long, so that nobody gains from padding.
+    """
+    rng = np.random.default_rng(seed)
+    x = rng.integers(2, TEXT_VOCABULARY, (TEXT_ROWS, TEXT_TOKENS), np.int32)
+    return x, (x < 42).any(1).astype(np.int32)

@@ -116,6 +116,17 @@ def recurrent_flop(gates: int, steps: int, inputs: int, units: int, batch_size: 
     return 3 * own * (inputs + units) - own * inputs
 
 
+def text_flop(kind: str) -> float:
+    """Return the operations of one training step of a text classifier (see ``problems.py``)."""
+    from problems import TEXT_BATCH, TEXT_LAYERS, TEXT_TOKENS, TEXT_UNITS
+
+    if kind == "lstm":
+        return recurrent_flop(4, TEXT_TOKENS, TEXT_UNITS, TEXT_UNITS, TEXT_BATCH)
+    per_token = 2.0 * TEXT_UNITS**2 * (4 + 8) + 4.0 * TEXT_TOKENS * TEXT_UNITS
+    layers = TEXT_LAYERS * per_token + 2.0 * TEXT_UNITS**2
+    return 3.0 * TEXT_BATCH * TEXT_TOKENS * layers
+
+
 def _version(name: str) -> str:
     try:
         return version(name)

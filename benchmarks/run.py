@@ -64,6 +64,25 @@ def layer(side: int, batch_size: int) -> Task:
     )
 
 
+def text(kind: str) -> Task:
+    def peer(name: str, script: str, form: str) -> Contestant:
+        return Contestant(name, f"peers/{script}_text.py", f"{kind}-{form}")
+
+    what = "LSTM of 64 units" if kind == "lstm" else "Transformer, 2 layers of width 64, 4 heads,"
+    return Task(
+        f"{what} over 64 tokens of 4,000, batch 32, Adam, 500 steps",
+        [
+            ours("Thalweg", "text", f"{kind}-alone"),
+            ours("Thalweg, cohort of 16", "text", f"{kind}-cohort"),
+            peer("PyTorch, fused Adam, one thread", "torch", "fused"),
+            peer("PyTorch, fused Adam", "torch", "all-threads"),
+            peer("PyTorch, plain", "torch", "plain"),
+            peer("Keras on JAX", "keras", "jax"),
+            peer("Keras on JAX, 25 steps a call", "keras", "jax-stacked"),
+        ],
+    )
+
+
 def recurrent(kind: str) -> Task:
     def peer(name: str, script: str, form: str) -> Contestant:
         return Contestant(name, f"peers/{script}_recurrent.py", f"{kind}-{form}")
@@ -172,6 +191,7 @@ TASKS: dict[str, list[Task]] = {
     "lstm": [recurrent("lstm")],
     "gru": [recurrent("gru")],
     "rnn": [recurrent("rnn")],
+    "text": [text("lstm"), text("transformer")],
 }
 REPEATS = {"digits": 10}
 

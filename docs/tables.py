@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import math
 import re
 import sys
@@ -209,14 +210,20 @@ def _inputs_for(family: str) -> list[dict[str, Any]]:
     """Return inputs that a family reads."""
     from thalweg.study.recipes import FAMILIES_FOR
 
+    about = dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size"), 8)
+    about |= {"max_position_embeddings": 24, "type_vocab_size": 2}
+    encoder = json.dumps({**about, "num_hidden_layers": 1, "pooled": True})
     shapes: dict[str, list[dict[str, Any]]] = {
         "table": [{"numeric": 4}],
         "ratings": [{"cardinalities": (5, 5)}],
         "series": [{"sequence": (24, 1), "num_targets": 1}],
+        "sequences": [{"sequence": (24, 1)}],
+        "text": [{"tokens": (24, 9), "terms": (24, 9), "masked": True, "pretrained": encoder}],
+        "language": [{"tokens": (25, 9), "masked": True, "language": True}],
     }
     image = [{"image": (32, 32, 3), "image_mean": (127.0,) * 3, "image_std": (64.0,) * 3}]
-    kind = next(kind for kind, known in FAMILIES_FOR.items() if family in known)
-    return shapes.get(kind, image)
+    kinds = [kind for kind, known in FAMILIES_FOR.items() if family in known]
+    return [inputs for kind in kinds for inputs in shapes.get(kind, image)]
 
 
 def rules() -> str:

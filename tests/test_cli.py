@@ -16,7 +16,7 @@ import pytest
 
 from thalweg import cli
 
-COMMANDS = ("fit", "demo", "predict", "evaluate", "explain", "report", "info")
+COMMANDS = ("fit", "demo", "predict", "evaluate", "explain", "report", "sample", "info")
 SPACE = """
 depth = 1
 width = 8

@@ -127,3 +127,32 @@ def test_pasted_digits(run: Run) -> None:
 def test_verification(run: Run, shared_data: Path) -> None:
     said = run("verification.py", shared_data / "sign_digits", "--minutes", 0.7)
     assert "roc_auc" in said
+
+
+def test_sentiment_shows_scores_and_mistakes(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    for name, num in (("train", 300), ("test", 40)):
+        rows = []
+        for _ in range(num):
+            label = int(rng.integers(2))
+            words = [*rng.choice(["a", "the", "film", "plot", "of", "and", "with", "some"], 9)]
+            words.insert(4, ["awful", "lovely"][label])
+            rows.append(f"{' '.join(words)},{label}")
+        (folder / f"{name}.csv").write_text("sentence,label\n" + "\n".join(rows) + "\n")
+    text = run("sentiment.py", folder, "--minutes", 0.35)
+    assert "tfidf_linear" in text
+    assert float(text.split("test accuracy ")[1].split(" %")[0]) > 80
+
+
+def test_language_model_writes(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = [
+        f"a {rng.choice(['man', 'dog'])} is {rng.choice(['here', 'there'])}" for _ in range(99)
+    ]
+    (tmp_path / "lines.txt").write_text("\n".join(lines), encoding="utf-8")
+    options = ("--tokens", "words", "--minutes", 0.35, "--prompt", "a dog")
+    text = run("language_model.py", tmp_path / "lines.txt", *options)
+    assert "kneser_ney" in text
+    assert "likeliest: a dog" in text

@@ -51,7 +51,7 @@ def test_json_round_trip(kind):
 def test_directions_are_those_of_the_vocabulary():
     errors = {
         "rmse", "mse", "mae", "median_absolute_error", "mape", "log_loss", "brier",
-        "standardised_mse", "standardised_mae",
+        "standardised_mse", "standardised_mae", "perplexity", "hamming_loss",
     }  # fmt: skip
     for family in METRICS.values():
         for name, direction in family.items():

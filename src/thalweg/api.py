@@ -334,6 +334,7 @@ def tune(
     from thalweg.study.ensemble import COMBINATIONS, Combination, model_of, pairs_of
     from thalweg.study.ensemble import combine as combinations
     from thalweg.study.loop import Study as Loop
+    from thalweg.study.passages import passages, samples
     from thalweg.study.pictures import make_pictures
     from thalweg.study.refit import refit as train_again
     from thalweg.study.setup import make_folds, prepare, training_data
@@ -477,6 +478,8 @@ def tune(
         )
     summary["explanations"] = json_ready(explained.record)
     summary["pictures"] = [*[p.to_dict() for p in pictures], *explained.entries]
+    summary["passages"] = passages(dataset, best_model, held_out)
+    summary["samples"] = samples(dataset, best_model)
     summary["notices"] += [*failed, *explained.failed]
     best_model.about = {
         key: summary[key] for key in ("name", "metric", "validation", "test", "versions", "seed")

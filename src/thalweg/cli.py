@@ -29,7 +29,7 @@ Source = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="A file (CSV, TSV, Parquet, JSON lines, Arrow; plain or compressed), a glob, a URL, "
-        "a folder of images or ratings, or a named set: digits, breast_cancer, wine, iris, "
+        "a folder of images, texts or ratings, or a named set: digits, breast_cancer, wine, iris, "
         "diabetes; mnist, fashion_mnist, cifar10, cifar100.",
         show_default=False,
     ),
@@ -83,16 +83,16 @@ def fit(
     task: Annotated[
         str | None,
         typer.Option(
-            help="regression, binary or multiclass; images: also segmentation, detection or "
-            "embedding. Inferred by default."
+            help="regression, binary, multiclass or multilabel; images: also segmentation, "
+            "detection or embedding; texts: also language. Inferred by default."
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             help="Families to try, separated by commas: mlp and linear for tables, cnn, vgg, "
-            "resnet for images, dlinear, gru, lstm, cnn1d, transformer for series, mf, neumf, "
-            "two_tower for ratings."
+            "resnet for images, textcnn, gru, lstm, transformer for texts, dlinear, cnn1d for "
+            "series, mf, neumf, two_tower for ratings."
         ),
     ] = None,
     space: Annotated[
@@ -155,7 +155,26 @@ def fit(
         ),
     ] = None,
     modality: Annotated[
-        str | None, typer.Option(help="table, images, series or ratings; inferred by default.")
+        str | None,
+        typer.Option(help="table, text, images, series or ratings; inferred by default."),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="Texts: column to read word by word (repeat it for several)."),
+    ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(help="Texts: bpe (pieces of words; the default), words or characters."),
+    ] = None,
+    vocabulary: Annotated[
+        int | None, typer.Option(help="Texts: different tokens at most (8000).")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Texts: tokens of a text that are read at most.")
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(help="Texts: folder of a BERT encoder to fine-tune (config.json, ...)."),
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Images: side in pixels that they are resized to.")
@@ -220,7 +239,7 @@ def fit(
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
 ) -> None:
-    """Find, train and keep the best network for a table, images, series or ratings."""
+    """Find, train and keep the best network for a table, texts, images, series or ratings."""
     from thalweg.study.budget import Budget, Clock, process_start
     from thalweg.study.rundir import RunDirectory
 
@@ -245,6 +264,11 @@ def fit(
         seed=seed,
         fractions=_shares(split),
         modality=modality,
+        text=tuple(text or ()),
+        tokens=tokens,
+        vocabulary=vocabulary,
+        max_tokens=max_tokens,
+        pretrained=pretrained,
         image_size=image_size,
         horizon=horizon,
         context=context,
@@ -723,6 +747,42 @@ def report(
     compared = "comparison" in RunDirectory.open(run).read_summary()
     opened = Comparison.open(run) if compared else Study.open(run)
     typer.echo(str(opened.report(target)))
+
+
+@app.command()
+def sample(
+    run: Run,
+    prompt: Annotated[str, typer.Option(help="How the texts begin.")] = "",
+    num: Annotated[int, typer.Option("--num", "-n", help="How many texts.")] = 5,
+    length: Annotated[int, typer.Option(help="Tokens of a text at most.")] = 100,
+    temperature: Annotated[
+        float, typer.Option(help="Below 1 likely tokens get likelier; 0 takes the likeliest.")
+    ] = 1.0,
+    top_k: Annotated[
+        int, typer.Option(help="Draw from so many of the likeliest tokens (0: all).")
+    ] = 0,
+    top_p: Annotated[
+        float, typer.Option(help="Draw from the likeliest tokens of this probability together.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write texts with a run's language model (fit --task language)."""
+    from thalweg.study.model import Model
+
+    texts = Model.load(run).sample(
+        prompt,
+        num=num,
+        length=length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+    )
+    for text in texts:
+        typer.echo(text)
+    if as_json:
+        typer.echo(json.dumps({"texts": texts}))
 
 
 @app.command()

@@ -439,6 +439,20 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
     "embedding_size": Hyperparameter(
         True, 64, _whole(1, 4096), "a whole number from 1", "length of an embedding"
     ),
+    "window": Hyperparameter(
+        True,
+        128,
+        _whole(0, 65536),
+        "a whole number from 0",
+        "tokens of a text that are read at once (0: all)",
+    ),
+    "layer_decay": Hyperparameter(
+        True,
+        0.9,
+        _UNIT,
+        "in [0, 1]",
+        "pretrained encoder: rate of a layer relative to the one above (0: frozen)",
+    ),
     # Traced: arguments of the program.
     "optimizer": Hyperparameter(False, "adam", _is_name, "the name of an optimizer", "update rule"),
     "learning_rate": Hyperparameter(
@@ -489,6 +503,12 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
     ),
     "contrast": Hyperparameter(
         False, 0.0, _BELOW_ONE, "in [0, 1)", "largest relative change of contrast"
+    ),
+    "token_dropout": Hyperparameter(
+        False, 0.0, _BELOW_ONE, "in [0, 1)", "share of the words that become unknown"
+    ),
+    "token_swap": Hyperparameter(
+        False, 0.0, _BELOW_ONE, "in [0, 1)", "share of the words that change places with the next"
     ),
     "input_noise": Hyperparameter(
         False, 0.0, _NOT_NEGATIVE, "0 or more", "deviation of Gaussian noise on numeric inputs"
@@ -545,6 +565,8 @@ STRUCTURAL_OPTIONS = (
     "last",
     "instance_norm",
     "embedding_size",
+    "window",
+    "layer_decay",
 )
 """Structural hyperparameters that only some families read."""
 

@@ -11,16 +11,31 @@ from typing import Any, Literal
 
 from thalweg.errors import unknown_option
 
-Kind = Literal["regression", "binary", "multiclass", "segmentation", "embedding", "detection"]
+Kind = Literal[
+    "regression",
+    "binary",
+    "multiclass",
+    "multilabel",
+    "segmentation",
+    "embedding",
+    "detection",
+    "language",
+]
 Direction = Literal["maximize", "minimize"]
 
 ROW_KINDS: tuple[Kind, ...] = ("regression", "binary", "multiclass")
 """Tasks that predict some numbers or one class for each row."""
 
+LABEL_KINDS: tuple[Kind, ...] = ("multilabel",)
+"""Tasks that predict any number of labels for each row."""
+
 VISION_KINDS: tuple[Kind, ...] = ("segmentation", "embedding", "detection")
 """Tasks on images: a class for each pixel, a vector for each image, boxes in each image."""
 
-KINDS: tuple[Kind, ...] = ROW_KINDS + VISION_KINDS
+TEXT_KINDS: tuple[Kind, ...] = ("language",)
+"""Tasks on texts: the probability of each token after those before it."""
+
+KINDS: tuple[Kind, ...] = ROW_KINDS + LABEL_KINDS + VISION_KINDS + TEXT_KINDS
 
 IGNORE = 255
 """The class of the pixels of a mask that do not count."""
@@ -29,9 +44,11 @@ LOSSES: dict[Kind, tuple[str, ...]] = {
     "regression": ("mse", "mae", "huber", "log_cosh", "quantile", "poisson"),
     "binary": ("cross_entropy", "focal", "hinge", "mse"),
     "multiclass": ("cross_entropy", "focal", "hinge", "mse"),
+    "multilabel": ("cross_entropy", "focal"),
     "segmentation": ("ce_dice", "cross_entropy", "focal", "dice"),
     "embedding": ("contrastive", "triplet", "triplet_semi_hard"),
     "detection": ("giou", "l1"),
+    "language": ("cross_entropy",),
 }
 """The losses of each head, its default first."""
 
@@ -66,9 +83,16 @@ METRICS: dict[Kind, dict[str, Direction]] = {
         "roc_auc": "maximize",
         "log_loss": "minimize",
     },
+    "multilabel": {
+        "f1_micro": "maximize",
+        "f1_macro": "maximize",
+        "accuracy": "maximize",
+        "hamming_loss": "minimize",
+    },
     "segmentation": {"mean_iou": "maximize", "pixel_accuracy": "maximize"},
     "embedding": {"roc_auc": "maximize", "recall_at_1": "maximize"},
     "detection": {"map_50": "maximize"},
+    "language": {"perplexity": "minimize", "log_loss": "minimize"},
 }
 """The metrics of each kind of task with the direction that is better, its default first.
 
@@ -115,7 +139,8 @@ class Task:
     def num_outputs(self) -> int:
         """Width of the output head: targets, one logit, or one logit a class.
 
-        Of a detection it is the classes (a head adds its boxes); an embedding's width is structure.
+        Of a detection it is the classes (a head adds its boxes); an embedding's width is structure,
+        a language model's its vocabulary.
         """
         if self.kind == "regression":
             return len(self.targets) * max(1, self.horizon)

@@ -5,7 +5,7 @@
 ``yes_no``            two opposite values: booleans, 0/1, yes/no, true/false, on/off
 ``category``          one of several names
 ``datetime``          a point in time
-``text``              free text; set aside
+``text``              free text; read where it holds sentences, else set aside
 ``identifier``        names the row and tells nothing about it; dropped
 ``constant``          the same in every row; dropped
 ====================  ==============================================================

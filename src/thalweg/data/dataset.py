@@ -29,6 +29,8 @@ PARTS: tuple[str, ...] = ("train", "validation", "test")
 
 ENCODERS = {
     "table": ("thalweg.data.tables", "TableEncoder"),
+    "text": ("thalweg.data.texts", "TextEncoder"),
+    "language": ("thalweg.data.language", "LanguageEncoder"),
     "images": ("thalweg.data.images", "ImageEncoder"),
     "segmentation": ("thalweg.data.vision", "SegmentationEncoder"),
     "detection": ("thalweg.data.vision", "DetectionEncoder"),
@@ -46,7 +48,7 @@ class Part:
 
     Args:
         fields: ``{"numeric": float32 [N, D]}``, with ``"category": int32 [N, C]`` where there are
-            categories of many names.
+            categories of many names; other kinds of data have fields of their own.
         target: regression float32 [N, T], scaled; classes int32 [N]; distributions float32
             [N, C]; None where the rows have none.
         weight: float32 [N], or None where all rows weigh alike.
@@ -176,6 +178,8 @@ class Encoder(ABC):
         """Return labels [N] from probabilities, or values [N] ([N, T] for several targets)."""
         if self.task.kind == "regression":
             return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+        if self.task.kind == "multilabel":
+            return self.target.labels(outputs)
         if self.task.kind == "binary" and threshold is not None:
             index = (outputs[:, 1] >= threshold).astype(int)
         else:

@@ -13,6 +13,8 @@ from thalweg.errors import OptionError, unknown_option
 
 MODALITIES: dict[str, str] = {
     "table": "thalweg.data.tables",
+    "text": "thalweg.data.texts",
+    "language": "thalweg.data.language",
     "images": "thalweg.data.images",
     "series": "thalweg.data.series",
     "ratings": "thalweg.data.ratings",
@@ -32,6 +34,7 @@ _OWN = {
         "lengths",
     ),
     "ratings": ("user", "item", "rating", "user_table", "item_table", "negatives"),
+    "text": ("text", "tokens", "vocabulary", "max_tokens", "pretrained"),
     "table": ("group", "drop", "columns"),
 }
 """Options that belong to one modality and so tell which is meant."""
@@ -59,14 +62,17 @@ def load(
 
     Args:
         source: a table (path, glob, URL, built-in set, frame, mapping, array, ``(X, y)``), a
-            folder or file of images, a series or ratings; see ``load_table``, ``load_images``,
-            ``load_series`` and ``load_ratings``.
+            folder or file of images, texts, a series or ratings; see ``load_table``,
+            ``load_text``, ``load_language``, ``load_images``, ``load_series`` and ``load_ratings``.
         target: the column to predict, or several; implied by image folders, built-in sets and
             ``(X, y)``.
-        modality: ``"table"``, ``"images"``, ``"series"`` or ``"ratings"``; by default from the
-            source and from the options: ``horizon`` means a series, ``user`` and ``item`` ratings.
+        modality: ``"table"``, ``"text"``, ``"images"``, ``"series"`` or ``"ratings"``; by default
+            from the source and from the options: ``horizon`` means a series, ``user`` and ``item``
+            ratings. A table with columns of sentences is read as texts.
+            ``"language"`` are texts to be continued, see ``load_language``.
         task: overrules the kind of task inferred from the target; images also know
-            ``"segmentation"``, ``"detection"`` and ``"embedding"``, see ``load_vision``.
+            ``"segmentation"``, ``"detection"`` and ``"embedding"``, see ``load_vision``, texts
+            ``"language"``.
         validation: a source of validation rows, instead of a share of ``source``.
         test: a source of test rows, instead of a share of ``source``.
         group: tables: a column whose equal values must not be torn apart; no feature.
@@ -100,6 +106,8 @@ def load(
     }
     vision = import_module("thalweg.data.vision")
     kind = vision.vision_task(source, task, own.get("masks"), own.get("boxes"))
+    if task == "language":
+        modality = modality or "language"
     chosen = modality or ("images" if kind is not None else _modality(source, target, given))
     if chosen not in MODALITIES:
         raise unknown_option("modality", chosen, MODALITIES)
@@ -113,10 +121,10 @@ def load(
         "seed": seed,
         "fractions": fractions,
     }
-    if chosen in ("table", "series", "ratings"):
+    if chosen in ("table", "text", "series", "ratings"):
         common["time"] = time
     elif time is not None:
-        raise OptionError(f"time is an option of tables, series and ratings; got {chosen}")
+        raise OptionError(f"time is an option of tables, texts, series and ratings; got {chosen}")
     if chosen == "table":
         options = {**common, **given}
         if is_big(source):
@@ -128,10 +136,10 @@ def load(
 
 
 def _modality(source: Any, target: Any, given: Mapping[str, Any]) -> str:
-    for name in ("series", "ratings", "images", "table"):
+    for name in ("series", "ratings", "images", "text", "table"):
         if any(option in given for option in _OWN[name]):
             return name
-    for name in ("images", "ratings", "series"):
+    for name in ("images", "ratings", "series", "text"):
         if import_module(MODALITIES[name]).claims(source, {"target": target, **given}):
             return name
     return "table"
@@ -146,7 +154,10 @@ def _check_options(modality: str, given: Mapping[str, Any]) -> None:
     for option in given:
         if option not in owners:
             raise unknown_option("option of load", option, owners)
-        if owners[option] != modality and not (option == "drop" and modality == "series"):
+        shared = modality == "text" and owners[option] == "table"
+        shared = shared or (modality == "language" and owners[option] == "text")
+        shared = shared or (option == "drop" and modality == "series")
+        if owners[option] != modality and not shared:
             raise OptionError(
                 f"{option} is an option of {owners[option]}; the source is read as {modality}: "
                 f"leave {option} out, or say modality={owners[option]!r}"

@@ -262,7 +262,12 @@ class Preprocessor:
 
     @classmethod
     def fit(
-        cls, frame: pl.DataFrame, columns: Sequence[Column], weight: np.ndarray | None = None
+        cls,
+        frame: pl.DataFrame,
+        columns: Sequence[Column],
+        weight: np.ndarray | None = None,
+        *,
+        bare: bool = False,
     ) -> Preprocessor:
         """Learn scales, medians, quantiles and levels.
 
@@ -270,6 +275,7 @@ class Preprocessor:
             frame: training rows, and no other.
             columns: what the columns are; unused kinds are passed over.
             weight: weight of each row [N], 0 or more; rows of weight 0 count for nothing.
+            bare: whether it may have no column at all.
 
         Returns:
             The fitted preprocessor.
@@ -278,7 +284,7 @@ class Preprocessor:
             DataError: no column is left to learn from, or no row has weight.
         """
         used = [column for column in columns if column.used]
-        if not used:
+        if not used and not bare:
             raise DataError(
                 "no column is left to predict from: "
                 + ", ".join(f"{column.name} is {column.kind}" for column in columns[:6])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -36,11 +37,14 @@ from thalweg.data.targets import (
     infer_target,
     present_targets,
 )
+from thalweg.data.tokens import has_tokenizers
 from thalweg.errors import DataError, did_you_mean
 from thalweg.task import Task
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from thalweg.data.texts import TextOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +87,17 @@ class TableEncoder(Encoder):
                 notices.append(f"{int((~present).sum()):,} row(s) without a target are left out")
                 frame, rows, values = frame.filter(present), rows[present], values[present]
             target = self.target.encode(values)
-        fields, more = self.preprocessor.transform(frame)
+        fields, more = self.fields(frame)
         known = {*self.source_columns, *self.ignored, *self.task.targets}
         extra = [name for name in frame.columns if name not in known]
         if extra:
             shown = ", ".join(extra[:5]) + (", ..." if len(extra) > 5 else "")
             notices.append(f"columns unknown in training are ignored: {shown}")
         return Part(fields, target, None, rows, (*notices, *more))
+
+    def fields(self, frame: pl.DataFrame) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """Return the arrays of some rows, and what is worth telling of them."""
+        return self.preprocessor.transform(frame)
 
     @property
     def input_shape(self) -> dict[str, Any]:
@@ -241,6 +249,7 @@ def load_table(
     loss: str | None = None,
     seed: int = 0,
     fractions: Sequence[float] | None = None,
+    texts: TextOptions | None = None,
 ) -> TableDataset:
     """Read a table, infer what it holds, split it, and encode it.
 
@@ -250,7 +259,7 @@ def load_table(
         target: the column to predict, or several for regression on all of them; arrays of targets
             where ``source`` is ``X`` alone. Built-in sets and ``(X, y)`` imply it.
         task: overrules the kind of task inferred from the target: ``"regression"``, ``"binary"``,
-            ``"multiclass"`` or ``"classification"``.
+            ``"multiclass"``, ``"classification"`` or ``"multilabel"``.
         validation: a source of validation rows, instead of a share of ``source``.
         test: a source of test rows, instead of a share of ``source``.
         group: a column whose equal values must not be torn apart (patients, users); no feature.
@@ -262,9 +271,10 @@ def load_table(
         seed: decides which rows go where.
         fractions: shares of training, validation and test rows; 64, 16 and 20 % by default. A part
             that has a source of its own takes none.
+        texts: how columns of texts are read; see ``load_text``.
 
     Returns:
-        The dataset.
+        The dataset; a ``TextDataset`` where columns hold texts.
 
     Raises:
         SourceError: a source cannot be found or read.
@@ -299,7 +309,11 @@ def load_table(
     values, kept = _read_kept(encoder, frame, name, notices)
     parts: dict[str, tuple[pl.DataFrame, np.ndarray, np.ndarray]] = {}
     shares = _shares(check_fractions(fractions), fixed)
-    row_split, how = _split(encoder, frame, values, kept, shares, group, time, seed)
+    names = [column for column in frame.columns if column not in {*targets, *drop}]
+    whole = None
+    if group is None and time is None and min(shares) < 1:
+        whole = import_module("thalweg.data.texts").whole_texts(frame, names)
+    row_split, how = _split(encoder, frame, values, kept, shares, group, time, seed, whole)
     indices = (row_split.train, row_split.validation, row_split.test)
     for part, index in zip(PARTS, indices, strict=True):
         parts[part] = (frame, kept[index], values[index])
@@ -331,20 +345,29 @@ def load_table(
         num_source_rows=frame.height,
         identifiers=not from_arrays,
     )
-    preprocessor = Preprocessor.fit(train_frame, inferred)
-    notices += _column_notices(inferred)
+    reading = import_module("thalweg.data.texts")
+    named = texts.columns if texts else ()
+    read = reading.text_columns(inferred, train_frame, named, asked=texts is not None)
+    if read and texts is None and not has_tokenizers():
+        notices.append(f"to read {shown_names(read)} as text: pip install 'thalweg[text]'")
+        read = []
+    inferred = [
+        replace(column, kind="text") if column.name in read else column for column in inferred
+    ]
+    preprocessor = Preprocessor.fit(train_frame, inferred, bare=bool(read))
+    notices += _column_notices(inferred, read)
     if group is not None:
         notices.append(f"{group} groups the rows and is no feature")
     notices += preprocessor.notices
     encoded: dict[str, Part] = {}
     for part, (table, rows, part_values) in parts.items():
-        fields, _ = preprocessor.transform(
-            train_frame if part == "train" else table.select(preprocessor.columns)[rows]
-        )
+        # A frame without columns forgets how many rows it has.
+        seen = table.select(preprocessor.columns or table.columns)
+        fields, _ = preprocessor.transform(train_frame if part == "train" else seen[rows])
         encoded[part] = Part(fields, encoder.encode(part_values), None, rows)
     names = tuple(column.name for column in inferred)
     ignored = tuple(sorted(left_out - set(targets)))
-    return TableDataset(
+    dataset = TableDataset(
         name=name,
         encoder=TableEncoder(chosen, encoder, preprocessor, names, ignored),
         train=encoded["train"],
@@ -356,6 +379,7 @@ def load_table(
         columns=tuple(inferred),
         tables={part: (table, rows) for part, (table, rows, _) in parts.items()},
     )
+    return reading.with_texts(dataset, read, texts or reading.TextOptions()) if read else dataset
 
 
 # Steps of load -----------------------------------------------------------------------------------
@@ -488,6 +512,7 @@ def _split(
     group: str | None,
     time: str | None,
     seed: int,
+    whole: np.ndarray | None,
 ) -> tuple[Any, str]:
     labels = numbers = groups = times = None
     if group is not None:
@@ -497,6 +522,9 @@ def _split(
     elif time is not None:
         times = _times(frame, time)[kept]
         how = f"by time {time}, the newest last"
+    elif whole is not None:
+        groups = np.unique(whole[kept], return_inverse=True)[1]
+        how = f"by whole texts, as rows are parts of others, seed {seed}"
     elif encoder.kind == "regression":
         numbers, how = values[:, 0], f"at random by deciles of {encoder.names[0]}, seed {seed}"
     else:
@@ -534,7 +562,7 @@ def _times(frame: pl.DataFrame, time: str) -> np.ndarray:
     return values.to_numpy()
 
 
-def _column_notices(columns: Sequence[Column]) -> list[str]:
+def _column_notices(columns: Sequence[Column], read: Sequence[str]) -> list[str]:
     notices: list[str] = []
     for kind in ("identifier", "constant"):
         dropped = [column for column in columns if column.kind == kind and not column.given]
@@ -542,9 +570,10 @@ def _column_notices(columns: Sequence[Column]) -> list[str]:
             names = [column.name for column in dropped if column.reason == reason]
             notices.append(f"dropped as {kind}: {shown_names(names)} ({reason})")
     for column in columns:
-        if column.kind == "text" and not column.given:
+        if column.kind == "text" and column.name not in read:
             notices.append(
-                f"{column.name} is set aside: {column.reason} ({column.name}=category keeps it)"
+                f"{column.name} is set aside: {column.reason} ({column.name}=text reads it, "
+                f"{column.name}=category keeps it)"
             )
         elif column.used and ("count as missing" in column.reason or "mixes" in column.reason):
             notices.append(f"{column.name}: {column.reason}")

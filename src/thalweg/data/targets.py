@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thalweg.data.columns import MISSING_LABELS, read_numbers, read_texts
+from thalweg.data.labels import label_names, read_labels, shown_labels
 from thalweg.errors import DataError, did_you_mean, unknown_option
-from thalweg.task import ROW_KINDS, Kind, Task
+from thalweg.task import LABEL_KINDS, ROW_KINDS, Kind, Task
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,7 +23,7 @@ MAX_INFERRED_CLASSES = 20
 """Whole numbers with at most so many different values are taken for classes."""
 
 _ROWS_PER_CLASS = 5
-_TASKS = (*ROW_KINDS, "classification")
+_TASKS = (*ROW_KINDS, *LABEL_KINDS, "classification")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class TargetEncoder:
                     f"the rows lack the target column {name!r}"
                     f"{did_you_mean(name, frame.columns)}: scoring needs it"
                 )
+        if self.kind == "multilabel":
+            return read_labels(frame, self.names, self.classes)
         if self.kind == "regression" or self.distribution:
             columns = [_read_numeric_target(frame[name]) for name in self.names]
             values = np.stack(columns, axis=1)
@@ -108,7 +111,8 @@ class TargetEncoder:
         if self.kind == "regression":
             scaled = (values - np.asarray(self.mean)) / np.asarray(self.scale)
             return scaled.astype(np.float32)
-        return values.astype(np.float32 if self.distribution else np.int32)
+        several = self.distribution or self.kind == "multilabel"
+        return values.astype(np.float32 if several else np.int32)
 
     def inverse(self, scaled: Any) -> np.ndarray:
         """Return regression outputs ``[..., T]`` in the user's units; others unchanged."""
@@ -119,6 +123,8 @@ class TargetEncoder:
     def labels(self, codes: Any) -> np.ndarray:
         """Return the labels of class codes [N], or the likeliest ones of distributions [N, C]."""
         codes = np.asarray(codes)
+        if self.kind == "multilabel":
+            return shown_labels(codes, self.classes)
         if codes.ndim == 2:
             codes = codes.argmax(axis=1)
         return np.array(self.classes, dtype=_label_dtype(self.classes))[codes]
@@ -162,8 +168,8 @@ def infer_target(
     Args:
         frame: all rows with their target columns.
         names: the target columns.
-        task: ``"regression"``, ``"binary"``, ``"multiclass"`` or ``"classification"`` to overrule
-            what would be inferred.
+        task: ``"regression"``, ``"binary"``, ``"multiclass"``, ``"classification"`` or
+            ``"multilabel"`` to overrule what would be inferred.
 
     Returns:
         The encoder, not yet fitted to training rows, and notices.
@@ -179,6 +185,8 @@ def infer_target(
             raise DataError(
                 f"the target {name!r} has no values at all: fill it in, or choose another column"
             )
+    if task == "multilabel":
+        return TargetEncoder("multilabel", tuple(names), label_names(frame, names)), []
     if len(names) > 1:
         return _several_targets(frame, names, task)
     return _one_target(frame[names[0]], task)
@@ -458,7 +466,7 @@ def choose_task(
                 "predicted"
             )
         least = int(shares.argmin())
-        uneven = shares[least] < IMBALANCE * 2 / len(shares)
+        uneven = shares[least] < IMBALANCE * 2 / len(shares) and encoder.kind != "multilabel"
         if uneven and not absent:
             notices.append(
                 f"imbalanced: class {encoder.classes[least]!r} has {shares[least]:.1%} of the "

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from thalweg.errors import unknown_option
-from thalweg.models import cnn, detector, embedder, linear, mlp, ratings, sequence, unet
+from thalweg.models import (
+    bert,
+    cnn,
+    detector,
+    embedder,
+    language_model,
+    linear,
+    mlp,
+    ratings,
+    sequence,
+    text,
+    unet,
+)
 from thalweg.models.base import (
     InputShape,
     Lookup,
     Network,
     activation_floats,
     count_params,
+    cut_fields,
+    cuts_of,
     lookups_of,
 )
 from thalweg.space import Structure
@@ -25,6 +39,8 @@ FAMILIES: dict[str, Callable[[Structure, InputShape, int], Network]] = {
     **cnn.FAMILIES,
     **ratings.FAMILIES,
     **sequence.FAMILIES,
+    "textcnn": text.build_reader,
+    "bert": bert.build,
 }
 """Families by name: a builder from structure, inputs and number of outputs."""
 
@@ -42,7 +58,14 @@ def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Network
     """
     if structure.model not in FAMILIES:
         raise unknown_option("model", structure.model, FAMILIES)
-    network = FAMILIES[structure.model](structure, inputs, num_outputs)
+    make = FAMILIES[structure.model]
+    if inputs.language:
+        make = language_model.build
+    elif inputs.tokens is not None and structure.model in text.READERS:
+        make = text.build_reader
+    elif inputs.terms is not None and structure.model in ("linear", "mlp"):
+        make = text.build_bag
+    network = make(structure, inputs, num_outputs)
     how = structure.get("instance_norm")
     if inputs.num_targets and how != "none":
         return sequence.InstanceNormalised(network, inputs, how)
@@ -57,5 +80,7 @@ __all__ = [
     "activation_floats",
     "build",
     "count_params",
+    "cut_fields",
+    "cuts_of",
     "lookups_of",
 ]

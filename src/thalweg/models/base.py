@@ -28,6 +28,11 @@ class InputShape:
         masked: whether the field ``length`` [N] says how many steps of a sequence count.
         future: steps and channels of the field ``future``, inputs known ahead, float32 [N, H, K].
         num_targets: so many first channels of a sequence are what is forecast.
+        tokens: columns and number of ids of the field ``tokens``, int32 [N, T].
+        terms: columns and number of ids of the field ``terms``, int32 [N, M]; their weights are
+            the field ``term_weight``, float32 [N, M].
+        language: whether each token is to be predicted from those before it.
+        pretrained: JSON of what is known of a pretrained encoder; empty for none.
     """
 
     numeric: int = 0
@@ -39,6 +44,10 @@ class InputShape:
     masked: bool = False
     future: tuple[int, int] | None = None
     num_targets: int = 0
+    tokens: tuple[int, int] | None = None
+    terms: tuple[int, int] | None = None
+    language: bool = False
+    pretrained: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values."""
@@ -125,6 +134,41 @@ class Network(Protocol):
     def flops(self) -> float:
         """Return the multiplications and additions of one row's forward pass."""
         ...
+
+
+class Ragged(Protocol):
+    """A network that reads rows of differing lengths, and costs less where all are short."""
+
+    @property
+    def cuts(self) -> tuple[dict[str, int], ...]:
+        """Columns of each field that the network may be given instead of all, the fewest first."""
+        ...
+
+    def used(self, fields: Mapping[str, Array]) -> Array:
+        """Return how many columns of the first of these fields each row fills, [B]."""
+        ...
+
+
+SHARES = (0.25, 0.5, 1.0)
+"""Shares of the full length that a network for rows of differing lengths is compiled for."""
+SHORTEST = 16
+
+
+def shares_of(columns: int) -> tuple[int, ...]:
+    """Return the lengths worth a program of their own, the full one last."""
+    made = sorted({min(columns, -(-int(columns * share) // 8) * 8) for share in SHARES})
+    return tuple(size for size in made if size >= min(SHORTEST, columns))
+
+
+def cuts_of(network: Network) -> tuple[dict[str, int], ...]:
+    """Return the cuts of a ``Ragged`` network; none of others, or where there is one only."""
+    cuts = getattr(network, "cuts", ())
+    return cuts if len(cuts) > 1 else ()
+
+
+def cut_fields(fields: Mapping[str, Any], cut: Mapping[str, int]) -> dict[str, Any]:
+    """Return fields of which some have their first columns only."""
+    return {name: v[:, : cut[name]] if name in cut else v for name, v in fields.items()}
 
 
 class Stateless:

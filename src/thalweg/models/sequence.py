@@ -98,7 +98,7 @@ def _mask(inputs: InputShape, fields: Mapping[str, Array]) -> Array | None:
     """Return which steps count, bool [B, T]; None where all do."""
     if not inputs.masked:
         return None
-    return jnp.arange(_steps(inputs)[0]) < fields["length"][:, None]
+    return jnp.arange(fields["sequence"].shape[1]) < fields["length"][:, None]
 
 
 def pooled(x: Array, mask: Array | None, how: str) -> Array:
@@ -252,16 +252,17 @@ class TransformerNetwork(Stateless):
         x = _read(fields, context)
         num_rows, num_steps, channels = x.shape
         # Whole patches: zeros stand before the first step.
-        missing = self._num_tokens * self.patch - num_steps
+        num_tokens = -(-num_steps // self.patch)
+        missing = num_tokens * self.patch - num_steps
         mask = _mask(self.inputs, fields)
         if mask is None:
             x = jnp.pad(x, [(0, 0), (missing, 0), (0, 0)])
         else:
             x = jnp.pad(x, [(0, 0), (0, missing), (0, 0)])
             mask = jnp.pad(mask, [(0, 0), (0, missing)])
-            mask = mask.reshape(num_rows, self._num_tokens, self.patch).any(-1)
-        tokens = x.reshape(num_rows, self._num_tokens, self.patch * channels)
-        x = self._embed.apply(params, tokens) + sinusoids(self._num_tokens, self.units)
+            mask = mask.reshape(num_rows, num_tokens, self.patch).any(-1)
+        tokens = x.reshape(num_rows, num_tokens, self.patch * channels)
+        x = self._embed.apply(params, tokens) + sinusoids(num_tokens, self.units)
         for i, block in enumerate(self.blocks):
             x = block.apply(params, x, mask, context, 300 + 2 * i)
         if self.head.units > self.units:

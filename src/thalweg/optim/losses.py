@@ -219,6 +219,24 @@ _FOCAL = {**_SMOOTHING, "focal_gamma": 2.0}
 _LIN = 'Lin et al., "Focal loss for dense object detection", 2017, eq. 4'
 _BRIER = 'Brier, "Verification of forecasts expressed in terms of probability", 1950'
 
+
+def _multilabel(loss: Callable[..., Array]) -> Callable[..., Array]:
+    """Return the mean over labels of a loss for yes or no."""
+
+    def each(outputs: Array, target: Array, hp: Mapping[str, Any]) -> Array:
+        flat = loss(outputs.reshape(-1, 1), target.reshape(-1), hp)
+        return flat.reshape(outputs.shape).mean(-1)
+
+    each.__doc__ = f"The mean over labels of {loss.__doc__}"
+    return each
+
+
+def _language_cross_entropy(outputs: Array, target: Array, hp: Mapping[str, Any]) -> Array:
+    """``−Σ_t log p_t · N/Σ n``: the mean over the rows of a batch is the mean over its tokens."""
+    del hp
+    return -outputs.sum(-1) * (target.shape[0] / jnp.maximum(target.sum(), 1.0))
+
+
 LOSSES: dict[str, dict[str, Loss]] = {
     "regression": {
         "mse": Loss(_mse, source="Gauss, 1809"),
@@ -259,6 +277,10 @@ LOSSES: dict[str, dict[str, Loss]] = {
         ),
         "mse": Loss(_softmax_mse, _SMOOTHING, source=_BRIER),
     },
+    "multilabel": {
+        "cross_entropy": Loss(_multilabel(_binary_cross_entropy), _SMOOTHING),
+        "focal": Loss(_multilabel(_binary_focal), {**_FOCAL}, source=_LIN),
+    },
     "segmentation": {
         "ce_dice": Loss(dense.pixel_ce_dice, _SMOOTHING, source='Isensee et al., "nnU-Net", 2021'),
         "cross_entropy": Loss(dense.pixel_cross_entropy, _SMOOTHING),
@@ -289,6 +311,7 @@ LOSSES: dict[str, dict[str, Loss]] = {
         ),
         "l1": Loss(dense.detection_l1, source='Zhou et al., "Objects as points", 2019'),
     },
+    "language": {"cross_entropy": Loss(_language_cross_entropy)},
 }
 """The losses of each kind of task by name; names as in ``thalweg.task.LOSSES``.
 
@@ -422,7 +445,8 @@ def predict_outputs(kind: str, outputs: Any, loss: str | None = None) -> Any:
         Regression: the outputs [..., T] (scaled as in training); with Poisson ``eᶻ``, the rate in
         the user's units. Binary: ``σ(z)`` [...], the probability of class 1. Multiclass:
         ``softmax(z)`` [..., C]; segmentation likewise. Detection: probabilities and distances in
-        pixels, see ``thalweg.nn.boxes``. Embedding: the outputs. With hinge and focal loss
+        pixels, see ``thalweg.nn.boxes``. Embedding: the outputs. Language: each token's
+        probability. Multilabel: ``σ(z)`` [..., C]. With hinge and focal loss
         probabilities are scores between 0 and 1 that rank and choose as the logits do, but they are
         not calibrated.
 
@@ -436,6 +460,10 @@ def predict_outputs(kind: str, outputs: Any, loss: str | None = None) -> Any:
         return xp.exp(xp.minimum(outputs, 80.0)) if loss == "poisson" else outputs
     if kind == "embedding":
         return outputs
+    if kind == "language":
+        return xp.exp(outputs)
+    if kind == "multilabel":
+        return xp.exp(-xp.logaddexp(-outputs, xp.zeros_like(outputs)))
     if kind == "detection":
         return boxes.activate(outputs)
     if kind == "binary":

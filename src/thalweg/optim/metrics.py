@@ -275,6 +275,51 @@ def _robust(kind: str, metric: Metric) -> Metric:
     return masked
 
 
+def _label_counts(outputs: Array, target: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Return hits, chosen and true labels of each class [C]."""
+    chosen, true = (outputs > 0) * weight[:, None], (target > 0.5) * weight[:, None]
+    return ((outputs > 0) * true).sum(0), chosen.sum(0), true.sum(0)
+
+
+def _f1_micro(outputs: Array, target: Array, weight: Array, units: Any = None) -> Array:
+    """``2·hits/(chosen + true)`` over all labels of all rows."""
+    del units
+    hits, chosen, true = (counts.sum() for counts in _label_counts(outputs, target, weight))
+    return share(2 * hits, chosen + true)
+
+
+def _label_f1_macro(outputs: Array, target: Array, weight: Array, units: Any = None) -> Array:
+    """``mean_c 2·hits_c/(chosen_c + true_c)``; 0 for a label that is neither."""
+    del units
+    hits, chosen, true = _label_counts(outputs, target, weight)
+    return share(2 * hits, chosen + true).mean()
+
+
+def _all_labels_right(outputs: Array, target: Array, weight: Array, units: Any = None) -> Array:
+    """Return the share of the rows all of whose labels are right."""
+    del units
+    right = ((outputs > 0) == (target > 0.5)).all(-1)
+    return (right * weight).sum() / weight.sum()
+
+
+def _hamming_loss(outputs: Array, target: Array, weight: Array, units: Any = None) -> Array:
+    """Return the share of the labels that are wrong."""
+    del units
+    wrong = ((outputs > 0) != (target > 0.5)).mean(-1)
+    return (wrong * weight).sum() / weight.sum()
+
+
+def _token_log_loss(outputs: Array, target: Array, weight: Array, units: Any = None) -> Array:
+    """``−Σ log p/Σ n`` over all tokens that are predicted."""
+    del units
+    return -(outputs.sum(-1) * weight).sum() / jnp.maximum((target * weight).sum(), 1.0)
+
+
+def _perplexity(outputs: Array, target: Array, weight: Array, units: Any = None) -> Array:
+    """``e^(log loss)`` of tokens: among how many alike ones a token would be as hard to guess."""
+    return jnp.exp(jnp.minimum(_token_log_loss(outputs, target, weight, units), 80.0))
+
+
 _FUNCTIONS: dict[str, dict[str, Metric]] = {
     "regression": {
         "rmse": _rmse,
@@ -306,9 +351,16 @@ _FUNCTIONS: dict[str, dict[str, Metric]] = {
         "roc_auc": _multiclass_roc_auc,
         "log_loss": _log_loss("multiclass"),
     },
+    "multilabel": {
+        "f1_micro": _f1_micro,
+        "f1_macro": _label_f1_macro,
+        "accuracy": _all_labels_right,
+        "hamming_loss": _hamming_loss,
+    },
     "segmentation": {"mean_iou": dense.mean_iou, "pixel_accuracy": dense.pixel_accuracy},
     "embedding": {"roc_auc": dense.verification_roc_auc, "recall_at_1": dense.recall_at_1},
     "detection": {"map_50": dense.map_50},
+    "language": {"perplexity": _perplexity, "log_loss": _token_log_loss},
 }
 
 METRICS: dict[str, dict[str, Metric]] = {
@@ -427,6 +479,10 @@ def _scorers(
         return _regression_scorers(predictions, target, weight)
     if task.kind == "binary":
         return _binary_scorers(predictions, target, weight, threshold)
+    if task.kind == "multilabel":
+        return _multilabel_scorers(predictions, target, weight)
+    if task.kind == "language":
+        return _language_scorers(predictions, target, weight)
     if task.kind in dense.SCORERS:
         if weight is not None:
             raise DataError(f"a {task.kind} task is scored without weights: leave them out")
@@ -545,6 +601,35 @@ def _multiclass_scorers(
     if len(np.unique(y)) > 1:
         scorers["roc_auc"] = roc_auc
     return scorers
+
+
+def _multilabel_scorers(
+    predictions: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+) -> Mapping[str, Callable[[], float]]:
+    from sklearn import metrics
+
+    true, chosen = (target > 0.5).astype(int), (predictions > 0.5).astype(int)
+
+    def f1(average: str) -> Callable[[], float]:
+        return lambda: metrics.f1_score(
+            true, chosen, average=average, sample_weight=weight, zero_division=0.0
+        )
+
+    return {
+        "f1_micro": f1("micro"),
+        "f1_macro": f1("macro"),
+        "accuracy": lambda: metrics.accuracy_score(true, chosen, sample_weight=weight),
+        "hamming_loss": lambda: metrics.hamming_loss(true, chosen, sample_weight=weight),
+    }
+
+
+def _language_scorers(
+    predictions: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+) -> Mapping[str, Callable[[], float]]:
+    """Return the metrics of tokens' probabilities [N, T] (1 behind the end), n of them a row."""
+    logs = np.log(np.maximum(predictions, np.finfo(np.float64).tiny)).sum(axis=1)
+    loss = -np.average(logs, weights=weight) / max(float(np.average(target, weights=weight)), 1e-9)
+    return {"perplexity": lambda: float(np.exp(loss)), "log_loss": lambda: float(loss)}
 
 
 def _entropy(p: np.ndarray, q: np.ndarray, weight: np.ndarray | None) -> float:

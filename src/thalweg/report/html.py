@@ -17,6 +17,7 @@ from thalweg.report.calibration import calibration, combinations
 from thalweg.report.explanations import EXPLANATIONS
 from thalweg.report.figures import FIGURES, interval_glyph
 from thalweg.report.page import SCRIPT, STYLE
+from thalweg.report.passages import mistakes, written
 from thalweg.report.pictures import png_size
 from thalweg.report.svg import escape
 from thalweg.report.terminal import as_answer, config_text, duration, telling_names
@@ -111,6 +112,7 @@ def render_report(
             ),
         ),
         ("pictures", "Pictures", _pictures(view, pictures or {})),
+        ("passages", "Texts", _texts(view)),
         ("cost", "What was tried, and what it cost", cost_html(view)),
         ("reproduce", "How to reproduce it", reproduce_html(view)),
     ]
@@ -172,6 +174,21 @@ def _pictures(view: View, pictures: Mapping[str, bytes]) -> str:
         )
         title, caption = str(entry.get("title") or name), str(entry.get("caption") or "")
         parts.append(figure_html(title, caption, image))
+    return "".join(parts)
+
+
+def _texts(view: View) -> str:
+    wrong = mistakes(view.summary.get("passages"))
+    made = written(view.summary.get("samples"))
+    parts = []
+    if wrong:
+        caption = (
+            "The surest mistakes. Orange words spoke for what was predicted, underlined blue ones "
+            "against it: by how much the prediction changes when the word is left out."
+        )
+        parts.append(figure_html("Worst mistakes", caption, wrong))
+    if made:
+        parts.append(figure_html("Samples", "Texts that the model wrote, from nothing.", made))
     return "".join(parts)
 
 

@@ -92,10 +92,60 @@ def _flat(fields: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
+def _term_linear(task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> Outputs:
+    """Ridge or logistic regression (C = 10) on TF-IDF weights and what stands beside the texts."""
+    from scipy import sparse
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    size = int(fields["terms"].max(initial=0)) + 1
+
+    def rows(new: Mapping[str, np.ndarray]) -> Any:
+        ids, weights = new["terms"], new["term_weight"]
+        used = (weights > 0) & (ids < size)
+        row = np.repeat(np.arange(len(ids)), used.sum(1))
+        matrix = sparse.csr_matrix((weights[used], (row, ids[used])), (len(ids), size))
+        if "numeric" not in new and "category" not in new:
+            return matrix
+        none = np.zeros((len(ids), 0), np.float32)
+        beside = _one_hot({"numeric": none, **new}, fields)
+        return sparse.hstack([matrix, beside], format="csr")
+
+    if task.kind == "regression":
+        ridge = Ridge().fit(rows(fields), target)
+        return lambda new: ridge.predict(rows(new)).reshape(_num_rows(new), -1)
+    with warnings.catch_warnings():
+        # A few hundred iterations are close enough to the optimum for a yardstick.
+        warnings.simplefilter("ignore")
+        logistic = LogisticRegression(C=10.0, max_iter=200).fit(rows(fields), target)
+    return lambda new: _all_classes(task, logistic.classes_, logistic.predict_proba(rows(new)))
+
+
 FLAT_ROWS = 4_000
 Fit = Callable[[Task, Mapping[str, np.ndarray], np.ndarray], Outputs]
 FLAT_BASELINES: dict[str, Fit] = {"constant": _constant, "linear": _flat_linear}
 """Baselines of images and sequences."""
+
+TEXT_BASELINES: dict[str, Fit] = {"constant": _constant, "tfidf_linear": _term_linear}
+"""Baselines of texts."""
+
+
+def each_label(fits: Mapping[str, Fit]) -> dict[str, Fit]:
+    """Return baselines for several labels: one of its own for each (yes or no)."""
+
+    def several(fit: Fit) -> Fit:
+        def fitted(task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> Outputs:
+            one = Task("binary", task.targets[:1], (0, 1))
+            made = []
+            for column in (target > 0.5).astype(np.int64).T:
+                # A label that all rows have, or none, needs no model.
+                varied = 0 < column.sum() < len(column)
+                made.append((fit if varied else _constant)(one, fields, column))
+            return lambda new: np.stack([outputs(new)[:, 1] for outputs in made], axis=1)
+
+        return fitted
+
+    return {name: several(fit) for name, fit in fits.items()}
+
 
 BASELINES: dict[str, Fit] = {
     "constant": _constant,
@@ -159,7 +209,7 @@ class BaselineRun:
         self.fits = BASELINES if fits is None else fits
         self.fitted: list[Baseline] = list(ready)
         self.failed: list[str] = []
-        if task.kind != "regression":
+        if task.kind not in ("regression", "multilabel"):
             target = target.argmax(1) if target.ndim == 2 else target.astype(np.int64)
         self._thread = threading.Thread(
             target=self._fit, args=(task, fields, target), daemon=True, name="thalweg-baselines"

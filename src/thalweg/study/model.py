@@ -130,7 +130,8 @@ class Model:
             (two columns for a binary task). Segmentation: the class of each pixel, uint8
             [N, H, W]. Embedding: vectors of length 1, those of the members side by side, so that
             similarities are averaged, [N, E]. Detection: x0, y0, x1, y1, class and score in the
-            network's pixels, the best first, [N, K, 6].
+            network's pixels, the best first, [N, K, 6]. Language: the probability of each token,
+            1 behind the end, [N, T].
         """
         from thalweg.optim.losses import predict_outputs
         from thalweg.training.cohort import network_outputs
@@ -203,7 +204,7 @@ class Model:
         """
         from thalweg.errors import DataError
 
-        if self.task.kind == "regression" or self.task.kind in VISION_KINDS:
+        if self.task.kind not in ("binary", "multiclass", "multilabel"):
             raise DataError(f"a {self.task.kind} model has no class probabilities: use predict")
         return self.outputs(self.encoder.encode(rows).fields)
 
@@ -267,6 +268,17 @@ class Model:
                 "earlier version"
             )
         return self.calibration.radius_of(level)
+
+    def sample(self, prompt: str = "", **options: Any) -> list[str]:
+        """Continue a text, where the model is a language model; see ``study.passages.sample``.
+
+        Args:
+            prompt: how the texts begin.
+            **options: ``num``, ``length``, ``temperature``, ``top_k``, ``top_p``, ``seed``.
+        """
+        from thalweg.study.passages import sample
+
+        return sample(self, prompt, **options)
 
     def evaluate(self, rows: Any) -> dict[str, float]:
         """Return every metric of the task on raw rows that hold the target."""

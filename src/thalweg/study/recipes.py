@@ -10,6 +10,14 @@ from typing import Any
 from thalweg.models import InputShape, build
 from thalweg.space import Choice, Config, Float, Space, Structure, Switch
 from thalweg.study import spaces
+from thalweg.study.text_recipes import (
+    LANGUAGE_FAMILIES,
+    TEXT_FAMILIES,
+    language_space,
+    text_families,
+    text_space,
+    tuning_space,
+)
 from thalweg.study.vision_recipes import VISION_FAMILIES, vision_epochs, vision_space
 from thalweg.task import Task
 
@@ -154,6 +162,8 @@ def image_recipe(asked: Question) -> Recipe:
 SEQUENTIAL = ("mlp", "linear", "rnn", "lstm", "gru", "cnn1d", "transformer")
 FAMILIES_FOR: dict[str, tuple[str, ...]] = {
     "table": ("linear", "mlp"),
+    "text": TEXT_FAMILIES,
+    "language": LANGUAGE_FAMILIES,
     "images": ("cnn", "lenet", "vgg", "resnet", "mlp", "linear"),
     "series": ("dlinear", *SEQUENTIAL),
     "sequences": SEQUENTIAL,
@@ -275,6 +285,34 @@ def ratings_recipe(asked: Question) -> Recipe:
     return Recipe(Space(domains), tries, epochs)
 
 
+def text_recipe(asked: Question) -> Recipe:
+    """Bags of terms and networks that read; short texts in few epochs, as they overfit soon."""
+    inputs = asked.inputs
+    assert inputs.tokens is not None
+    families = asked.families or text_families(asked.max_structures, inputs.tokens[0])
+    beside = inputs.numeric > 0 or len(inputs.cardinalities) > 0
+    losses = asked.losses or (asked.task.loss,)
+    if inputs.pretrained and (not asked.families or asked.families == ("bert",)):
+        space, first = tuning_space(losses, several=asked.max_structures >= 6)
+        epochs = min(10.0, max(3.0, round(20_000 / asked.num_rows)))
+        return Recipe(space, first, epochs, least_epochs=1.0, replicates=2, trials=6)
+    space, first = text_space(families, losses, asked.num_rows, beside=beside)
+    epochs = min(40.0, max(5.0, round(60_000 / asked.num_rows)))
+    return Recipe(
+        space, first, epochs, least_epochs=3.0, shortest_rung=1.0, replicates=5, trials=24
+    )
+
+
+def language_recipe(asked: Question) -> Recipe:
+    """One layer of LSTM first: it learns most from few tokens; then attention."""
+    families = (
+        asked.families or ("lstm", "transformer")[: max(1, min(2, asked.max_structures // 6))]
+    )
+    space, first = language_space(families, asked.losses or (asked.task.loss,), asked.num_rows)
+    epochs = min(40.0, max(6.0, round(400_000 / asked.num_rows)))
+    return Recipe(space, first, epochs, least_epochs=4.0, shortest_rung=1.0, replicates=3, trials=8)
+
+
 def vision_recipe(asked: Question) -> Recipe:
     """One network of proven size for masks, boxes or identities; its training is searched."""
     kind = asked.task.kind
@@ -287,6 +325,8 @@ def vision_recipe(asked: Question) -> Recipe:
 
 RECIPES: dict[str, Callable[[Question], Recipe]] = {
     "table": table_recipe,
+    "text": text_recipe,
+    "language": language_recipe,
     "images": image_recipe,
     **dict.fromkeys(VISION_FAMILIES, vision_recipe),
     "series": series_recipe,

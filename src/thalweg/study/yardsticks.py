@@ -6,11 +6,20 @@ from collections.abc import Mapping, Sequence
 
 from thalweg.data import Dataset
 from thalweg.data.series import SeriesEncoder
-from thalweg.study.baselines import BASELINES, FLAT_BASELINES, Baseline, BaselineRun, Fit
+from thalweg.study.baselines import (
+    BASELINES,
+    FLAT_BASELINES,
+    TEXT_BASELINES,
+    Baseline,
+    BaselineRun,
+    Fit,
+    each_label,
+)
+from thalweg.study.kneser_ney import kneser_ney
 from thalweg.study.naive import naive_baselines
 from thalweg.study.rating_baselines import baselines_of
 
-PLAIN = ("regression", "binary", "multiclass")
+PLAIN = ("regression", "binary", "multiclass", "multilabel", "language")
 
 
 def start_baselines(dataset: Dataset) -> BaselineRun | None:
@@ -20,12 +29,19 @@ def start_baselines(dataset: Dataset) -> BaselineRun | None:
         return None
     fits: Mapping[str, Fit] = BASELINES
     ready: Sequence[Baseline] = ()
-    if dataset.modality == "series":
+    if task.kind == "multilabel":
+        linear = TEXT_BASELINES if dataset.modality == "text" else FLAT_BASELINES
+        fits = each_label(linear)
+    elif dataset.modality == "series":
         assert isinstance(dataset.encoder, SeriesEncoder)
         fits = {"linear": FLAT_BASELINES["linear"]}
         ready = naive_baselines(dataset.encoder)
     elif dataset.modality in ("images", "sequences"):
         fits = FLAT_BASELINES
+    elif dataset.modality == "text":
+        fits = TEXT_BASELINES
+    elif dataset.modality == "language":
+        fits = {"kneser_ney": kneser_ney}
     elif dataset.modality == "ratings":
         fits = baselines_of(task)
     target = dataset.raw_target(dataset.train)

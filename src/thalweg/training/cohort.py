@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jax import lax
 
 from thalweg.errors import SpaceError
 from thalweg.models import InputShape, Network, activation_floats, build, count_params
+from thalweg.models.base import Ragged, cut_fields, cuts_of
 from thalweg.nn.initialisers import initial_params
 from thalweg.nn.layers import Context
 from thalweg.optim import rules
@@ -131,19 +132,29 @@ class Engine:
     def _held_out_rows(self) -> np.ndarray:
         """Return the validation rows that members are judged on: all that fit into memory."""
         num = len(self.data.validation_target)
+        lengths = self.data.validation_fields.get("length")
+        if lengths is not None:
+            # Rows of one length are evaluated together.
+            return self._fitting(np.argsort(lengths, kind="stable"))
+        return self._fitting(np.arange(num))
+
+    def _fitting(self, rows: np.ndarray) -> np.ndarray:
+        num = len(rows)
         row_bytes = sum(a.nbytes for a in self.data.validation_fields.values()) / max(num, 1)
         fit = int(0.25 * self.memory / max(row_bytes, 1.0))
         if num <= fit:
-            return np.arange(num)
+            return rows
         rng = np.random.default_rng(0x5A1)
-        return np.sort(rng.choice(num, max(fit, 1), replace=False))
+        return rows[np.sort(rng.choice(num, max(fit, 1), replace=False))]
 
     def _probe_rows(self) -> np.ndarray:
         """Return the training rows that measure the fit to the training set."""
         most = PROBE_IMAGES if self.inputs.image else PROBE_ROWS
         num = min(self.data.num_rows, self.num_validation, most)
         rng = np.random.default_rng(0x9B0B)
-        return np.sort(rng.choice(self.data.num_rows, num, replace=False))
+        rows = np.sort(rng.choice(self.data.num_rows, num, replace=False))
+        lengths = self.data.row_lengths
+        return rows if lengths is None else rows[np.argsort(lengths[rows], kind="stable")]
 
     @property
     def resident_bytes(self) -> int:
@@ -725,7 +736,8 @@ class Cohort:
             if feed is not None:
                 size = plan.table_steps * self.batch_size
                 ahead = segments[number + 1][:2] if number + 1 < len(segments) else None
-                rows = feed.rows(block.seeds[0], self.batch_size, (first, length), size, ahead)
+                seed, by_length = block.seeds[0], self._by_length
+                rows = feed.rows(seed, self.batch_size, (first, length), size, ahead, by_length)
                 # The rows come in the order of their batches.
                 index[:, :length] = np.arange(length * self.batch_size).reshape(length, -1)
             block.carry, records = self._program.call(
@@ -748,13 +760,19 @@ class Cohort:
             reached = first + length
         self._reached.append(reached)
 
+    @property
+    def _by_length(self) -> bool:
+        """Whether batches hold rows of about one length, as short ones then cost less."""
+        return bool(cuts_of(self.member.network)) and self.engine.data.row_lengths is not None
+
     def _indices(self, block: _Block, first: int, length: int) -> np.ndarray:
         index = np.zeros((self.plan.groups, self.plan.table_steps, self.batch_size), np.int32)
         rows = self.engine.data.num_rows
         made: dict[int, np.ndarray] = {}
         for g, seed in enumerate(block.seeds[: block.num_groups]):
             if seed not in made:
-                made[seed] = batch_indices(seed, rows, self.batch_size, first, length)
+                lengths = self.engine.data.row_lengths if self._by_length else None
+                made[seed] = batch_indices(seed, rows, self.batch_size, first, length, lengths)
             index[g, :length] = made[seed]
         return index
 
@@ -919,6 +937,20 @@ def network_outputs(
         max_rows = min(4096, max(16, power_of_two(fitting)))
     num = len(next(iter(fields.values())))
     size = min(power_of_two(max(num, 1)), max_rows)
+    cuts = cuts_of(network)
+    if cuts and num > size:
+        # Rows of one length together: short ones cost less.
+        used = np.asarray(cast(Ragged, network).used(cast(Any, fields)))
+        order = np.argsort(used, kind="stable")
+        parts = []
+        for start in range(0, num, size):
+            rows = order[start : start + size]
+            longest = int(used[rows].max())
+            cut = next(c for c in (*cuts, cuts[-1]) if longest <= max(c.values()) or c is cuts[-1])
+            some = {name: values[rows] for name, values in fields.items()}
+            parts.append(network_outputs(network, params, state, cut_fields(some, cut), size))
+        outputs = np.concatenate(parts)
+        return outputs[np.argsort(order, kind="stable")]
     parts = []
     for start in range(0, max(num, 1), size):
         batch = {}

@@ -45,6 +45,11 @@ class TrainingData:
         """Number of training rows."""
         return len(self.target)
 
+    @property
+    def row_lengths(self) -> np.ndarray | None:
+        """Length of each training row, where rows differ in it."""
+        return self.fields.get("length")
+
     def split(self, train: np.ndarray, validation: np.ndarray) -> TrainingData:
         """Return the data in which these training rows train and those are validation rows."""
         return TrainingData(
@@ -102,6 +107,7 @@ class Feed:
         steps: tuple[int, int],
         size: int,
         ahead: tuple[int, int] | None,
+        by_length: bool = False,
     ) -> Rows:
         """Return the rows of some steps, padded to ``size``, and start fetching those after them.
 
@@ -111,18 +117,21 @@ class Feed:
             steps: first step and number of steps.
             size: rows that the program takes.
             ahead: the steps that come next, or None.
+            by_length: whether batches hold rows of about one length.
         """
         start = time.perf_counter()
-        found = self._fetch(seed, batch_size, steps, size)
+        found = self._fetch(seed, batch_size, steps, size, by_length)
         if ahead is not None:
-            self._fetch(seed, batch_size, ahead, size)
+            self._fetch(seed, batch_size, ahead, size, by_length)
         rows = found.result()
         with self._lock:
             self.wait_seconds += time.perf_counter() - start
         return rows
 
-    def _fetch(self, seed: int, batch_size: int, steps: tuple[int, int], size: int) -> Future[Rows]:
-        key = (seed, batch_size, steps, size)
+    def _fetch(
+        self, seed: int, batch_size: int, steps: tuple[int, int], size: int, by_length: bool
+    ) -> Future[Rows]:
+        key = (seed, batch_size, steps, size, by_length)
         with self._lock:
             if key not in self._made:
                 while len(self._made) >= KEPT_FETCHES:
@@ -130,9 +139,12 @@ class Feed:
                 self._made[key] = self._pool.submit(self._read, *key)
             return self._made[key]
 
-    def _read(self, seed: int, batch_size: int, steps: tuple[int, int], size: int) -> Rows:
+    def _read(
+        self, seed: int, batch_size: int, steps: tuple[int, int], size: int, by_length: bool
+    ) -> Rows:
         data = self.data
-        chosen = batch_indices(seed, data.num_rows, batch_size, *steps).reshape(-1)
+        lengths = data.row_lengths if by_length else None
+        chosen = batch_indices(seed, data.num_rows, batch_size, *steps, lengths).reshape(-1)
         # Files are read in their order.
         order = np.argsort(chosen, kind="stable")
 

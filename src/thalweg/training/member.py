@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from thalweg.models.base import Network
+from thalweg.models.base import Network, Ragged, cut_fields, cuts_of
 from thalweg.nn import geometry, noise
 from thalweg.nn.layers import Context
 from thalweg.optim import rules
@@ -31,8 +31,18 @@ from thalweg.training.packing import Packing
 Tree = dict[str, Any]
 Units = tuple[Any, Any]
 """Mean and scale of each regression target, [T] each."""
-AUGMENTATIONS = ("flip", "shift", "rotation", "zoom", "cutout", "brightness", "contrast")
-"""Hyperparameters that change training images."""
+AUGMENTATIONS = (
+    "flip",
+    "shift",
+    "rotation",
+    "zoom",
+    "cutout",
+    "brightness",
+    "contrast",
+    "token_dropout",
+    "token_swap",
+)
+"""Hyperparameters that change training images or texts."""
 COUNTING = ("accuracy", "balanced_accuracy", "top_5_accuracy", "f1", "f1_macro")
 """Metrics that count rows: many members, and many steps of one member, are level."""
 
@@ -261,9 +271,13 @@ class Member:
         """Return loss, clipped gradients (penalties included) and the new state."""
         features = self.features
         params = self.packing.unpack(carry.params)
-        (value, (state, _)), grads = jax.value_and_grad(self.loss, has_aux=True)(
-            params, carry.state, rows, scalars, key
-        )
+
+        def both(rows: Rows) -> Any:
+            return jax.value_and_grad(self.loss, has_aux=True)(
+                params, carry.state, rows, scalars, key
+            )
+
+        (value, (state, _)), grads = self._by_length(both, rows)
         if features.l1 or features.l2:
             # The penalties' own gradients: l1·sign(w) + l2·w on kernels and embeddings.
             regularised = regularised_names(self.network)
@@ -278,6 +292,26 @@ class Member:
         if features.clip_norm:
             grads = clip_by_global_norm(grads, scalars["clip_norm"])
         return value, grads, state
+
+    def _by_length(self, function: Callable[[Any], Any], rows: Any) -> Any:
+        """Return ``function`` of rows, without the columns that none of them fills.
+
+        The rows of a batch are the same for all members of a seed, so that one branch is computed.
+        """
+        cuts = cuts_of(self.network)
+        if not cuts:
+            return function(rows)
+        fields = rows.fields if isinstance(rows, Rows) else rows
+        longest = cast(Ragged, self.network).used(fields).max()
+        sizes = jnp.array([next(iter(cut.values())) for cut in cuts[:-1]])
+
+        def shortened(cut: Mapping[str, int]) -> Callable[[], Any]:
+            short = cut_fields(fields, cut)
+            return lambda: function(
+                rows._replace(fields=short) if isinstance(rows, Rows) else short
+            )
+
+        return lax.switch((longest > sizes).sum(), [shortened(cut) for cut in cuts])
 
     def _penalty_gradient(self, w: Array, scalars: Tree) -> Array:
         terms = []
@@ -374,7 +408,7 @@ class Member:
         def outputs(fields: Mapping[str, Array]) -> Array:
             return self.network.apply(params, state, fields, Context())[0]
 
-        return self._by_chunk(outputs, fields)
+        return self._by_chunk(lambda some: self._by_length(outputs, some), fields)
 
     def _by_chunk(self, function: Callable[[Any], Any], rows: Any) -> Any:
         """Return ``function`` of a tree of rows [N, …], computed on some of them at a time."""

@@ -16,7 +16,7 @@ from thalweg.errors import SpaceError
 from thalweg.optim import rules, schedules
 from thalweg.optim.external import EXTERNAL
 from thalweg.space import HYPERPARAMETERS, Config
-from thalweg.task import VISION_KINDS, Task
+from thalweg.task import TEXT_KINDS, VISION_KINDS, Task
 from thalweg.training.member import AUGMENTATIONS, Features
 
 EPOCHS_ROWS = 4096
@@ -30,14 +30,39 @@ def _epochs_order(seed: int, chunk: int, num_epochs: int, num_rows: int) -> np.n
     return rng.permuted(rows, axis=1, out=rows).reshape(-1)
 
 
+POOL = 32
+"""Batches among which rows are sorted by length."""
+
+
 def batch_indices(
-    seed: int, num_rows: int, batch_size: int, first_step: int, num_steps: int
+    seed: int,
+    num_rows: int,
+    batch_size: int,
+    first_step: int,
+    num_steps: int,
+    lengths: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the rows of each batch, [num_steps, batch_size], a function of seed and step alone.
 
     Epochs follow each other without a gap: every row is seen once an epoch, every batch is full,
     and a batch may straddle two epochs.
+
+    Args:
+        seed: seed of the order.
+        num_rows: rows to choose from.
+        batch_size: rows of a batch.
+        first_step: the first step asked for.
+        num_steps: how many steps.
+        lengths: where given, the rows of 32 batches are dealt to them by their lengths [num_rows],
+            and the batches come in random order.
     """
+    if lengths is not None:
+        first, last = first_step // POOL, (first_step + num_steps - 1) // POOL
+        pools = [
+            _pool(seed, num_rows, batch_size, pool, lengths) for pool in range(first, last + 1)
+        ]
+        start = first_step - first * POOL
+        return np.concatenate(pools)[start : start + num_steps]
     # Epochs of few rows are drawn many at a time: making a generator costs more than the draw.
     num_epochs = max(1, EPOCHS_ROWS // num_rows)
     size = num_epochs * num_rows
@@ -46,6 +71,15 @@ def batch_indices(
     order = np.concatenate([_epochs_order(seed, chunk, num_epochs, num_rows) for chunk in chunks])
     offset = start - chunks[0] * size
     return order[offset : offset + stop - start].reshape(num_steps, batch_size)
+
+
+def _pool(
+    seed: int, num_rows: int, batch_size: int, number: int, lengths: np.ndarray
+) -> np.ndarray:
+    """Return the batches of a pool, [POOL, batch_size], each of rows of about one length."""
+    rows = batch_indices(seed, num_rows, batch_size, number * POOL, POOL).reshape(-1)
+    batches = rows[np.argsort(lengths[rows], kind="stable")].reshape(POOL, batch_size)
+    return batches[np.random.default_rng([0xB0C, seed, number]).permutation(POOL)]
 
 
 @lru_cache(maxsize=256)
@@ -79,7 +113,7 @@ def features_of(
             "structural optimizers are compiled one by one; got "
             + ", ".join(sorted(optimizers & EXTERNAL.keys()))
         )
-    if task.kind in VISION_KINDS and beyond("mixup", 0.0):
+    if task.kind in VISION_KINDS + TEXT_KINDS and beyond("mixup", 0.0):
         raise SpaceError(
             f"mixup mixes labels, which a {task.kind} task has none of to mix: leave it out, or 0"
         )

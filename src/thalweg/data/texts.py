@@ -1,0 +1,591 @@
+"""Texts: columns of a table that are read word by word, beside its numbers and categories.
+
+A text is given to networks in two forms: as tokens in their order, for networks that read, and as
+weighted terms (TF-IDF), for linear models and perceptrons.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from thalweg.data.columns import Column, require_columns
+from thalweg.data.dataset import PARTS, Dataset, Part
+from thalweg.data.preprocess import Preprocessor
+from thalweg.data.pretrained import pretrained_tokeniser, read_pretrained
+from thalweg.data.tables import TableDataset, TableEncoder, load_table
+from thalweg.data.targets import TargetEncoder
+from thalweg.data.terms import Terms
+from thalweg.data.tokens import UNKNOWN, Tokeniser, Tokens, clean_text, fit_tokeniser
+from thalweg.errors import DataError, OptionError, SourceError
+from thalweg.task import Task
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MAX_TOKENS = 1024
+"""Tokens of a text that are read at most where nothing is said."""
+
+MOST_TERMS = 1024
+VOCABULARY = 8_000
+WORDS = 60_000
+_WORDY, _LETTERS = 6.0, 40.0
+_SEPARATOR = "\n"
+_TOLD = 0.995
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How texts are read.
+
+    Args:
+        columns: columns to read as texts; by default those that hold sentences.
+        tokens: one of ``tokens.KINDS``.
+        vocabulary: ids at most.
+        max_tokens: tokens of a text at most; by default what nearly all training texts have.
+        pretrained: folder of a pretrained encoder, whose tokeniser then counts.
+    """
+
+    columns: tuple[str, ...] = ()
+    tokens: str = "bpe"
+    vocabulary: int = VOCABULARY
+    max_tokens: int | None = None
+    pretrained: str = ""
+
+    def __post_init__(self) -> None:
+        most = self.max_tokens
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            raise OptionError(f"max_tokens must be a whole number from 1; got {most!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class TextReader:
+    """Turns the text columns of a table into fields.
+
+    Fields: ``tokens`` int32 [N, T] and ``length`` int32 [N]; ``terms`` int32 [N, M] and
+    ``term_weight`` float32 [N, M]. Several columns are read one after the other, as one text.
+
+    Args:
+        columns: the text columns.
+        tokeniser: splits texts for networks that read.
+        length: tokens T.
+        words: splits texts into the words that terms are made of.
+        terms: the terms.
+        num_terms: terms M of a text.
+        pretrained: what ``read_pretrained`` tells of a pretrained encoder; empty for none.
+    """
+
+    columns: tuple[str, ...]
+    tokeniser: Tokeniser
+    length: int
+    words: Tokeniser
+    terms: Terms
+    num_terms: int
+    pretrained: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, frame: pl.DataFrame, columns: Sequence[str], options: TextOptions) -> TextReader:
+        """Learn vocabulary, terms and lengths from training rows, and from no other."""
+        texts = joined_texts(frame, columns)
+        about: dict[str, Any] = {}
+        most = MAX_TOKENS
+        if options.pretrained:
+            about = read_pretrained(options.pretrained)
+            most = min(options.max_tokens or most, about["max_position_embeddings"])
+            tokeniser = pretrained_tokeniser(options.pretrained, most)
+        else:
+            tokeniser = fit_tokeniser(texts, kind=options.tokens, vocabulary=options.vocabulary)
+        lengths = tokeniser.encode(texts).lengths
+        longest = int(np.quantile(lengths, _TOLD, method="higher")) if len(lengths) else 1
+        # Lengths that differ a little share their programs in the cache.
+        length = min(most, -(-max(longest, 1) // 8) * 8)
+        if options.max_tokens and not about:
+            length = options.max_tokens
+        words = fit_tokeniser(texts, kind="words", vocabulary=WORDS, lowercase=True)
+        found = words.encode(texts)
+        terms = Terms.fit(found, words.size)
+        # A text of n words has n words and n − 1 pairs at most.
+        num_terms = int(min(MOST_TERMS, max(2 * found.lengths.max(initial=0) - 1, 1)))
+        return cls(tuple(columns), tokeniser, length, words, terms, num_terms, about)
+
+    def fields(self, frame: pl.DataFrame) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """Return the fields of some rows, and what is worth telling of them."""
+        require_columns(self.columns, frame.columns, "the rows lack the")
+        return self.fields_of(joined_texts(frame, self.columns))
+
+    def fields_of(self, texts: Sequence[str]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """Return the fields of some texts, and what is worth telling of them."""
+        tokens = self.tokeniser.encode(texts)
+        ids, length = tokens.padded(self.length)
+        # A text without tokens is one unknown token: nothing is ever divided by a length of zero.
+        ids[length == 0, 0] = UNKNOWN
+        terms, weights = self.terms.encode(self.words.encode(texts), self.num_terms)
+        fields = {
+            "tokens": ids,
+            "length": np.maximum(length, 1),
+            "terms": terms,
+            "term_weight": weights,
+        }
+        return fields, tuple(self._notices(texts, tokens))
+
+    def _notices(self, texts: Sequence[str], tokens: Tokens) -> Iterator[str]:
+        empty = tokens.lengths == 0
+        if empty.any():
+            yield f"{int(empty.sum()):,} text(s) are empty: read as one unknown word"
+        starts = np.minimum(tokens.offsets[:-1], max(len(tokens.ids) - 1, 0))
+        known = np.add.reduceat(tokens.ids != UNKNOWN, starts) if len(tokens.ids) else empty
+        strange = ~empty & (known == 0)
+        if strange.any():
+            yield f"{int(strange.sum()):,} text(s) hold unknown words only"
+        cut = int((tokens.lengths > self.length).sum())
+        if cut:
+            yield f"{cut:,} text(s) are longer than {self.length:,} tokens: the rest is not read"
+        broken = sum("\ufffd" in text for text in texts)
+        if broken:
+            yield f"{broken:,} text(s) hold characters that could not be decoded"
+
+    @property
+    def input_shape(self) -> dict[str, Any]:
+        """What a network reads, as of ``Encoder.input_shape``."""
+        return {
+            "tokens": [self.length, self.tokeniser.size],
+            "terms": [self.num_terms, self.terms.size],
+            "masked": True,
+            "pretrained": json.dumps(dict(self.pretrained)) if self.pretrained else "",
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-able values."""
+        return {
+            "columns": list(self.columns),
+            "tokeniser": self.tokeniser.to_dict(),
+            "length": self.length,
+            "words": self.words.to_dict(),
+            "terms": self.terms.to_dict(),
+            "num_terms": self.num_terms,
+            "pretrained": dict(self.pretrained),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> TextReader:
+        """Rebuild from ``to_dict``."""
+        return cls(
+            tuple(record["columns"]),
+            Tokeniser.from_dict(record["tokeniser"]),
+            record["length"],
+            Tokeniser.from_dict(record["words"]),
+            Terms.from_dict(record["terms"]),
+            record["num_terms"],
+            record.get("pretrained", {}),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TextEncoder(TableEncoder):
+    """Encodes the columns of a table some of which are texts.
+
+    Args:
+        reader: reads the text columns.
+    """
+
+    modality: ClassVar[str] = "text"
+
+    reader: TextReader | None = None
+
+    def encode(self, source: Any, *, with_target: bool = False) -> Part:
+        """Encode raw rows: a table, or a folder of text files; see ``TableEncoder.encode``."""
+        assert self.reader is not None
+        files = None
+        if is_text_folder(source):
+            files = read_text_folder(source)[0]
+            source = files
+        part = super().encode(readable(source, self.reader.columns[0]), with_target=with_target)
+        if files is None:
+            return part
+        # A folder has one row a file.
+        notices = [notice for notice in part.notices if "unknown in training" not in notice]
+        keys = {"file": files["file"].to_numpy()[part.rows]}
+        return replace(part, keys=keys, notices=tuple(notices))
+
+    def fields(self, frame: pl.DataFrame) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """Return the arrays of some rows, and what is worth telling of them."""
+        fields, notices = super().fields(frame)
+        if not fields["numeric"].shape[1]:
+            del fields["numeric"]
+        assert self.reader is not None
+        read, more = self.reader.fields(frame)
+        return {**fields, **read}, (*notices, *more)
+
+    @property
+    def input_shape(self) -> dict[str, Any]:
+        """That of the table, with ``"tokens": [T, V]`` and ``"terms": [M, K]``."""
+        assert self.reader is not None
+        return {**super().input_shape, **self.reader.input_shape}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-able values."""
+        assert self.reader is not None
+        return {**super().to_dict(), "reader": self.reader.to_dict()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> TextEncoder:
+        """Rebuild from ``to_dict``."""
+        return cls(
+            Task.from_dict(record["task"]),
+            TargetEncoder.from_dict(record["target"]),
+            Preprocessor.from_dict(record["preprocessor"]),
+            tuple(record["source_columns"]),
+            tuple(record.get("ignored", ())),
+            TextReader.from_dict(record["reader"]),
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TextDataset(TableDataset):
+    """A table with columns of texts; see ``TableDataset``."""
+
+    encoder: TextEncoder
+
+    @property
+    def reader(self) -> TextReader:
+        """What reads the text columns, fitted on training rows."""
+        assert self.encoder.reader is not None
+        return self.encoder.reader
+
+    @property
+    def num_features(self) -> int:
+        """Number of source columns that networks see."""
+        return super().num_features + len(self.reader.columns)
+
+    def texts(self, part: str) -> list[str]:
+        """Return the texts of a part as they were read."""
+        table, rows = self.tables[part]
+        return joined_texts(table[rows], self.reader.columns)
+
+    def _about(self) -> dict[str, Any]:
+        return {**super()._about(), "texts": list(self.reader.columns)}
+
+    def _rows_text(self, num_rows: int) -> str:
+        reader, beside = self.reader, len(self.preprocessor.encoders)
+        more = f" beside {beside} column(s)" if beside else ""
+        return (
+            f"{num_rows:,} texts of up to {reader.length:,} tokens of {reader.tokeniser.size:,}"
+            f"{more}"
+        )
+
+
+def text_columns(
+    columns: Sequence[Column], frame: pl.DataFrame, given: Sequence[str], *, asked: bool = False
+) -> list[str]:
+    """Return which columns of a table are read as texts.
+
+    Args:
+        columns: what they were taken for.
+        frame: training rows.
+        given: columns that the user names; by default those of kind ``text`` that the user said
+            are, or that hold sentences, or without which nothing were left.
+        asked: whether texts are asked for: a few sentences that repeat are texts then too.
+    """
+    if given:
+        require_columns(given, frame.columns, "text names the")
+        return list(given)
+    free = [c for c in columns if c.kind == "text" and not c.reason.startswith("nested")]
+    if not any(c.used for c in columns):
+        return [c.name for c in free]
+    found = [c.name for c in free if c.given or is_prose(frame[c.name])]
+    if asked and not found:
+        repeated = [c.name for c in columns if c.kind == "category" and not c.given]
+        return [name for name in repeated if is_prose(frame[name])]
+    return found
+
+
+def text_columns_of(frame: pl.DataFrame) -> list[str]:
+    """Return the columns that hold sentences; of a table with one column of text, that one."""
+    import polars as pl
+
+    texts = [name for name in frame.columns if frame[name].dtype == pl.String]
+    return texts if len(texts) == 1 else [name for name in texts if is_prose(frame[name])]
+
+
+def is_prose(series: pl.Series) -> bool:
+    """Whether a column holds sentences rather than names: by the words or letters of its values."""
+    import polars as pl
+
+    if series.dtype != pl.String:
+        return False
+    sample = series.drop_nulls().head(2000)
+    if not len(sample):
+        return False
+    words = sample.str.count_matches(r"\S+").mean()
+    letters = sample.str.len_chars().mean()
+    assert isinstance(words, float)
+    assert isinstance(letters, float)
+    return words >= _WORDY or letters >= _LETTERS
+
+
+def joined_texts(frame: pl.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Return the texts of each row, those of several columns one after the other."""
+    read = [_texts(frame[name]) for name in columns]
+    if len(read) == 1:
+        return read[0]
+    return [_SEPARATOR.join(parts) for parts in zip(*read, strict=True)]
+
+
+def _texts(series: pl.Series) -> list[str]:
+    import polars as pl
+
+    if series.dtype == pl.Binary:
+        return [(value or b"").decode("utf-8", "replace") for value in series.to_list()]
+    if series.dtype.is_nested():
+        return [" ".join(map(str, value)) if value is not None else "" for value in series]
+    return series.cast(pl.String).fill_null("").to_list()
+
+
+def with_texts(dataset: TableDataset, columns: Sequence[str], options: TextOptions) -> TextDataset:
+    """Return a table's data set in which some columns are read as texts.
+
+    Raises:
+        MissingExtraError: the ``tokenizers`` library is not installed.
+    """
+    table, rows = dataset.tables["train"]
+    reader = TextReader.fit(table[rows], columns, options)
+    old = dataset.encoder
+    encoder = TextEncoder(
+        old.task, old.target, old.preprocessor, old.source_columns, old.ignored, reader
+    )
+    parts: dict[str, Part] = {}
+    notices = list(dataset.notices)
+    for name in PARTS:
+        table, rows = dataset.tables[name]
+        fields, more = reader.fields(table[rows])
+        part: Part = getattr(dataset, name)
+        own = {n: v for n, v in part.fields.items() if v.shape[1]}
+        parts[name] = replace(part, fields={**own, **fields})
+        notices += [f"{name}: {notice}" for notice in more]
+    return TextDataset(
+        name=dataset.name,
+        encoder=encoder,
+        notices=tuple(notices),
+        seed=dataset.seed,
+        split=dataset.split,
+        columns=dataset.columns,
+        tables=dataset.tables,
+        **parts,
+    )
+
+
+# Rows that are parts of each other ---------------------------------------------------------------
+
+_LONGEST_PHRASE = 64
+_MOST_WORDS = 4_000_000
+_SHARE_CONTAINED = 0.2
+_FEWEST_WHOLE = 20
+
+
+def whole_texts(frame: pl.DataFrame, columns: Sequence[str]) -> np.ndarray | None:
+    """Return which rows belong to one text, int [N], where many are parts of others; else None.
+
+    Some sets hold sentences together with their phrases. Dealt at random, a sentence to validate on
+    would have its phrases among the training rows. Here a row that stands, word by word, within a
+    longer one gets the number of the longest such row.
+
+    Args:
+        frame: all rows.
+        columns: columns that may hold texts; the first with sentences counts.
+    """
+    import polars as pl
+
+    named = [
+        name for name in columns if frame[name].dtype == pl.String and _may_be_text(frame[name])
+    ]
+    if not named or frame.height < 20:
+        return None
+    series = frame[named[0]].fill_null("").str.to_lowercase()
+    lists = series.str.extract_all(r"[\w']+|[^\w\s]")
+    sizes = lists.list.len().cast(pl.Int64).to_numpy()
+    if not 0 < sizes.sum() <= _MOST_WORDS or np.median(sizes) > _LONGEST_PHRASE:
+        return None
+    words = lists.explode(keep_nulls=False, empty_as_null=False)
+    ids = words.cast(pl.Categorical).to_physical().to_numpy().astype(np.uint64) + np.uint64(1)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    owner = _containing(ids, offsets)
+    groups = np.unique(owner, return_inverse=True)[1]
+    # Texts from a template are parts of each other too, but of few.
+    few = groups.max() + 1 < max(_FEWEST_WHOLE, 0.05 * len(groups))
+    if few or (sizes[owner] > sizes).mean() < _SHARE_CONTAINED:
+        return None
+    return groups
+
+
+def _may_be_text(series: pl.Series) -> bool:
+    sample = series.drop_nulls().head(2000)
+    words = sample.str.count_matches(r"\S+").mean() if len(sample) else 0.0
+    assert isinstance(words, float)
+    return words >= 3.0 and sample.n_unique() > 0.3 * len(sample)
+
+
+def _containing(ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Return for each text the longest one that it stands in (itself, if in none), int64 [N].
+
+    All stretches of as many words as some text has are hashed, and looked up among the texts of
+    this length: 64-bit polynomials in the words' numbers.
+    """
+    num = len(offsets) - 1
+    sizes = np.diff(offsets)
+    rows = np.repeat(np.arange(num), sizes)
+    left = offsets[1:][rows] - np.arange(len(ids))
+    with np.errstate(over="ignore"):
+        factor = np.uint64(0x9E3779B97F4A7C15)
+        mixed = (ids * factor) ^ (ids * factor >> np.uint64(29))
+        owner, length = np.arange(num), sizes.copy()
+        hashes = np.zeros(len(ids), np.uint64)
+        for size in range(1, min(int(sizes.max()), _LONGEST_PHRASE) + 1):
+            # hash of the words i … i + size − 1, from that of i … i + size − 2.
+            last = len(ids) - size + 1
+            hashes = hashes[:last] * factor + mixed[size - 1 :]
+            these = np.flatnonzero(sizes == size)
+            if not len(these):
+                continue
+            found = np.flatnonzero(left[:last] >= size)
+            known = hashes[offsets[these]]
+            keys, inverse = np.unique(known, return_inverse=True)
+            place = np.searchsorted(keys, hashes[found])
+            place = np.minimum(place, len(keys) - 1)
+            hit = keys[place] == hashes[found]
+            place, holder = place[hit], rows[found[hit]]
+            # The longest text that holds it; of several, the first.
+            order = np.lexsort((-holder, sizes[holder]))
+            best = np.full(len(keys), -1)
+            best[place[order]] = holder[order]
+            owner[these] = best[inverse]
+            length[these] = sizes[owner[these]]
+    # Phrases of phrases: the longest row that holds a text is held by no other.
+    return owner
+
+
+# Sources -----------------------------------------------------------------------------------------
+
+
+def readable(source: Any, name: str = "text") -> Any:
+    """Return a table for a list of texts; other sources as they are."""
+    if _is_texts(source):
+        return {name: [clean_text(text) for text in source]}
+    if isinstance(source, tuple) and len(source) == 2 and _is_texts(source[0]):
+        return (readable(source[0], name), source[1])
+    return source
+
+
+def _is_texts(source: Any) -> bool:
+    if isinstance(source, (str, bytes, Mapping)):
+        return False
+    if isinstance(source, np.ndarray):
+        return source.ndim == 1 and source.dtype.kind in "UO"
+    return isinstance(source, list) and bool(source) and all(isinstance(t, str) for t in source)
+
+
+def is_text_folder(source: Any) -> bool:
+    """Whether a source is a folder that holds ``.txt`` files in a folder for each class."""
+    if not isinstance(source, (str, os.PathLike)):
+        return False
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return False
+    return any(True for _ in folder.glob("*/*.txt"))
+
+
+def read_text_folder(source: Any) -> tuple[pl.DataFrame, int]:
+    """Read a folder with a folder of ``.txt`` files for each class.
+
+    Returns:
+        A table with the columns ``text``, ``label`` and ``file``; how many files are no UTF-8.
+    """
+    import polars as pl
+
+    folder = Path(source).expanduser()
+    texts, labels, files, broken = [], [], [], 0
+    for path in sorted(folder.glob("*/*.txt")):
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror}") from None
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text, broken = data.decode("utf-8", "replace"), broken + 1
+        texts.append(text)
+        labels.append(path.parent.name)
+        files.append(str(path.relative_to(folder)))
+    return pl.DataFrame({"text": texts, "label": labels, "file": files}), broken
+
+
+def claims(source: Any, options: Mapping[str, Any]) -> bool:
+    """Whether a source is texts without a table around them."""
+    del options
+    inputs = source[0] if isinstance(source, tuple) and len(source) == 2 else source
+    return is_text_folder(source) or _is_texts(inputs)
+
+
+def load_text(
+    source: Any,
+    target: Any = None,
+    *,
+    text: str | Sequence[str] | None = None,
+    tokens: str = "bpe",
+    vocabulary: int = VOCABULARY,
+    max_tokens: int | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Dataset:
+    """Read texts with a label or value each, and whatever else a table holds beside them.
+
+    Args:
+        source: a table (see ``load_table``), a folder with a folder of ``.txt`` files for each
+            class, or a list of texts (``target`` or a pair then holds the labels).
+        target: the column to predict; implied by folders and pairs.
+        text: the column of texts, or several that are read one after the other; by default those
+            that hold sentences.
+        tokens: ``"bpe"`` (pieces of words, any script), ``"words"`` or ``"characters"``.
+        vocabulary: different tokens at most, learnt from training rows.
+        max_tokens: tokens of a text that are read; by default what nearly all have, 1,024 at most.
+        pretrained: folder of a pretrained encoder to fine-tune, see ``read_pretrained``.
+        **options: those of ``load_table``.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        MissingExtraError: the ``tokenizers`` library is not installed.
+        DataError: no column holds texts, or the data cannot be used as asked.
+    """
+    columns = (text,) if isinstance(text, str) else tuple(text or ())
+    folder = os.fspath(pretrained) if pretrained else ""
+    asked = TextOptions(columns, tokens, vocabulary, max_tokens, folder)
+    broken = 0
+    name = None
+    if is_text_folder(source):
+        frame, broken = read_text_folder(source)
+        if not frame.height:
+            raise DataError(f"{source} holds no text files: put them into a folder for each class")
+        name, source, target = Path(source).name, frame, target or "label"
+        options["drop"] = (*options.get("drop", ()), "file")
+        for part in ("validation", "test"):
+            if is_text_folder(options.get(part)):
+                options[part] = read_text_folder(options[part])[0]
+    elif _is_texts(source) and target is not None:
+        source, target = (readable(source), target), None
+    else:
+        source = readable(source)
+    dataset = load_table(source, target, texts=asked, **options)
+    if not isinstance(dataset, TextDataset):
+        kinds = ", ".join(f"{c.name} is {c.kind}" for c in dataset.columns[:6])
+        raise DataError(f"no column holds texts ({kinds}): name one with text")
+    if broken:
+        told = f"{broken:,} file(s) are not UTF-8: what cannot be decoded is replaced"
+        dataset = replace(dataset, notices=(told, *dataset.notices))
+    return replace(dataset, name=name) if name else dataset
