@@ -216,6 +216,9 @@ def _inputs_for(family: str) -> list[dict[str, Any]]:
     shapes: dict[str, list[dict[str, Any]]] = {
         "table": [{"numeric": 4}],
         "ratings": [{"cardinalities": (5, 5)}],
+        "audio": [{"sequence": (24, 16), "masked": True, "band_mean": (0.0,) * 16}],
+        "speech": [{"sequence": (24, 16), "masked": True, "band_mean": (0.0,) * 16}],
+        "unlabelled_table": [{"numeric": 4}],
         "series": [{"sequence": (24, 1), "num_targets": 1}],
         "sequences": [{"sequence": (24, 1)}],
         "text": [{"tokens": (24, 9), "terms": (24, 9), "masked": True, "pretrained": encoder}],

@@ -156,3 +156,19 @@ def test_language_model_writes(run: Run, tmp_path: Path) -> None:
     text = run("language_model.py", tmp_path / "lines.txt", *options)
     assert "kneser_ney" in text
     assert "likeliest: a dog" in text
+
+
+@pytest.mark.slow
+def test_digit_strings(run: Run, shared_data: Path) -> None:
+    said = run(
+        "digit_strings.py", shared_data / "free_spoken_digits", "--strings", 120, "--minutes", 1
+    )
+    assert "of the digits wrong" in said
+
+
+def test_vae(run: Run) -> None:
+    said = run("vae.py", "--epochs", 12)
+    own, linear = (float(part.split()[-1]) for part in said.splitlines()[1].split(","))
+    assert own < linear
+    assert "9 lies about" in said
+    assert Path("vae.png").read_bytes().startswith(b"\x89PNG")

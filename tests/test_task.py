@@ -10,7 +10,11 @@ from thalweg.errors import OptionError
 from thalweg.task import KINDS, LOSSES, METRICS, Task
 
 TARGETS = dict.fromkeys(KINDS, ("y",))
-CLASSES = dict.fromkeys(KINDS, ("a", "b", "c")) | {"regression": (), "binary": ("no", "yes")}
+CLASSES = dict.fromkeys(KINDS, ("a", "b", "c")) | {
+    "regression": (),
+    "reconstruction": (),
+    "binary": ("no", "yes"),
+}
 
 
 def make(kind: str, **choice: str) -> Task:
@@ -52,6 +56,8 @@ def test_directions_are_those_of_the_vocabulary():
     errors = {
         "rmse", "mse", "mae", "median_absolute_error", "mape", "log_loss", "brier",
         "standardised_mse", "standardised_mae", "perplexity", "hamming_loss",
+        "character_error_rate", "word_error_rate",
+        "reconstruction_error",
     }  # fmt: skip
     for family in METRICS.values():
         for name, direction in family.items():

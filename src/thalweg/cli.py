@@ -29,8 +29,8 @@ Source = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="A file (CSV, TSV, Parquet, JSON lines, Arrow; plain or compressed), a glob, a URL, "
-        "a folder of images, texts or ratings, or a named set: digits, breast_cancer, wine, iris, "
-        "diabetes; mnist, fashion_mnist, cifar10, cifar100.",
+        "a folder of images, recordings, texts or ratings, or a named set: digits, breast_cancer, "
+        "wine, iris, diabetes; mnist, fashion_mnist, cifar10, cifar100.",
         show_default=False,
     ),
 ]
@@ -84,15 +84,16 @@ def fit(
         str | None,
         typer.Option(
             help="regression, binary, multiclass or multilabel; images: also segmentation, "
-            "detection or embedding; texts: also language. Inferred by default."
+            "detection or embedding; texts: also language; recordings: also transcription; tables "
+            "and images: also reconstruction. Inferred by default."
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             help="Families to try, separated by commas: mlp and linear for tables, cnn, vgg, "
-            "resnet for images, textcnn, gru, lstm, transformer for texts, dlinear, cnn1d for "
-            "series, mf, neumf, two_tower for ratings."
+            "resnet for images and recordings, textcnn, gru, lstm, transformer for texts, dlinear, "
+            "cnn1d for series and recordings, mf, neumf, two_tower for ratings."
         ),
     ] = None,
     space: Annotated[
@@ -156,7 +157,7 @@ def fit(
     ] = None,
     modality: Annotated[
         str | None,
-        typer.Option(help="table, text, images, series or ratings; inferred by default."),
+        typer.Option(help="table, text, images, audio, series or ratings; inferred by default."),
     ] = None,
     text: Annotated[
         list[str] | None,
@@ -178,6 +179,15 @@ def fit(
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Images: side in pixels that they are resized to.")
+    ] = None,
+    sample_rate: Annotated[
+        int | None, typer.Option(help="Recordings: hertz that they are resampled to.")
+    ] = None,
+    mels: Annotated[
+        int | None, typer.Option(help="Recordings: mel bands of the spectrograms (40).")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Recordings: length that the spectrograms have.")
     ] = None,
     horizon: Annotated[int | None, typer.Option(help="Series: steps to forecast.")] = None,
     context: Annotated[
@@ -239,7 +249,7 @@ def fit(
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
 ) -> None:
-    """Find, train and keep the best network for a table, texts, images, series or ratings."""
+    """Find, train and keep the best network for a table, texts, images, sound or ratings."""
     from thalweg.study.budget import Budget, Clock, process_start
     from thalweg.study.rundir import RunDirectory
 
@@ -270,6 +280,9 @@ def fit(
         max_tokens=max_tokens,
         pretrained=pretrained,
         image_size=image_size,
+        sample_rate=sample_rate,
+        mels=mels,
+        seconds=seconds,
         horizon=horizon,
         context=context,
         series=series,

@@ -437,7 +437,7 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
         "what is taken out of each window and put back into its forecast",
     ),
     "embedding_size": Hyperparameter(
-        True, 64, _whole(1, 4096), "a whole number from 1", "length of an embedding"
+        True, 64, _whole(1, 4096), "a whole number from 1", "length of an embedding or code"
     ),
     "window": Hyperparameter(
         True,
@@ -510,6 +510,27 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
     "token_swap": Hyperparameter(
         False, 0.0, _BELOW_ONE, "in [0, 1)", "share of the words that change places with the next"
     ),
+    "time_mask": Hyperparameter(
+        False, 0.0, _BELOW_ONE, "in [0, 1)", "longest stretch of a recording masked, as a share"
+    ),
+    "frequency_mask": Hyperparameter(
+        False, 0.0, _BELOW_ONE, "in [0, 1)", "widest range of bands masked, as a share"
+    ),
+    "time_shift": Hyperparameter(
+        False, 0.0, _UNIT, "in [0, 1]", "latest start of a recording, as a share of the length"
+    ),
+    "time_stretch": Hyperparameter(
+        False, 0.0, _number(0.0, 0.9), "in [0, 0.9]", "largest relative change of speed"
+    ),
+    "frequency_warp": Hyperparameter(
+        False, 0.0, _number(0.0, 0.5), "in [0, 0.5]", "largest relative change of frequencies"
+    ),
+    "background_noise": Hyperparameter(
+        False, 0.0, _NOT_NEGATIVE, "0 or more", "largest power of noise, relative to the recording"
+    ),
+    "gain": Hyperparameter(
+        False, 0.0, _NOT_NEGATIVE, "0 or more", "largest change of loudness in decibels"
+    ),
     "input_noise": Hyperparameter(
         False, 0.0, _NOT_NEGATIVE, "0 or more", "deviation of Gaussian noise on numeric inputs"
     ),
@@ -538,6 +559,9 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
     "loss": Hyperparameter(False, None, lambda v: v is None or _is_name(v), "a loss", "loss"),
     "focal_gamma": Hyperparameter(
         False, 2.0, _NOT_NEGATIVE, "0 or more", "focusing exponent of the focal loss"
+    ),
+    "beta": Hyperparameter(
+        False, 1.0, _NOT_NEGATIVE, "0 or more", "weight of a code's divergence from its prior"
     ),
     "margin": Hyperparameter(
         False, 0.3, _POSITIVE, "above 0", "by how much a triplet's negative should be farther"

@@ -20,6 +20,8 @@ Kind = Literal[
     "embedding",
     "detection",
     "language",
+    "transcription",
+    "reconstruction",
 ]
 Direction = Literal["maximize", "minimize"]
 
@@ -35,7 +37,15 @@ VISION_KINDS: tuple[Kind, ...] = ("segmentation", "embedding", "detection")
 TEXT_KINDS: tuple[Kind, ...] = ("language",)
 """Tasks on texts: the probability of each token after those before it."""
 
-KINDS: tuple[Kind, ...] = ROW_KINDS + LABEL_KINDS + VISION_KINDS + TEXT_KINDS
+SPEECH_KINDS: tuple[Kind, ...] = ("transcription",)
+"""Tasks on recordings: the text that is spoken, character by character."""
+
+UNLABELLED_KINDS: tuple[Kind, ...] = ("reconstruction",)
+"""Tasks without a target: rows are squeezed into a few numbers and made again."""
+
+KINDS: tuple[Kind, ...] = (
+    ROW_KINDS + LABEL_KINDS + VISION_KINDS + TEXT_KINDS + SPEECH_KINDS + UNLABELLED_KINDS
+)
 
 IGNORE = 255
 """The class of the pixels of a mask that do not count."""
@@ -49,6 +59,8 @@ LOSSES: dict[Kind, tuple[str, ...]] = {
     "embedding": ("contrastive", "triplet", "triplet_semi_hard"),
     "detection": ("giou", "l1"),
     "language": ("cross_entropy",),
+    "transcription": ("ctc",),
+    "reconstruction": ("negative_elbo",),
 }
 """The losses of each head, its default first."""
 
@@ -93,6 +105,8 @@ METRICS: dict[Kind, dict[str, Direction]] = {
     "embedding": {"roc_auc": "maximize", "recall_at_1": "maximize"},
     "detection": {"map_50": "maximize"},
     "language": {"perplexity": "minimize", "log_loss": "minimize"},
+    "transcription": {"character_error_rate": "minimize", "word_error_rate": "minimize"},
+    "reconstruction": {"reconstruction_error": "minimize", "elbo": "maximize"},
 }
 """The metrics of each kind of task with the direction that is better, its default first.
 
@@ -139,12 +153,15 @@ class Task:
     def num_outputs(self) -> int:
         """Width of the output head: targets, one logit, or one logit a class.
 
-        Of a detection it is the classes (a head adds its boxes); an embedding's width is structure,
-        a language model's its vocabulary.
+        Of a detection it is the classes (a head adds its boxes), of a transcription the characters
+        and the blank; those of an embedding and a reconstruction are structure, a language model's
+        its vocabulary.
         """
         if self.kind == "regression":
             return len(self.targets) * max(1, self.horizon)
-        return 1 if self.kind == "binary" else len(self.classes)
+        if self.kind == "transcription":
+            return 1 + len(self.classes)
+        return 1 if self.kind in ("binary", "reconstruction") else len(self.classes)
 
     @property
     def direction(self) -> Direction:

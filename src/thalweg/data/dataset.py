@@ -35,8 +35,12 @@ ENCODERS = {
     "segmentation": ("thalweg.data.vision", "SegmentationEncoder"),
     "detection": ("thalweg.data.vision", "DetectionEncoder"),
     "embedding": ("thalweg.data.vision", "EmbeddingEncoder"),
+    "audio": ("thalweg.data.audio", "AudioEncoder"),
+    "speech": ("thalweg.data.speech", "SpeechEncoder"),
     "series": ("thalweg.data.series", "SeriesEncoder"),
     "sequences": ("thalweg.data.sequences", "SequenceEncoder"),
+    "unlabelled_table": ("thalweg.data.unlabelled", "UnlabelledTableEncoder"),
+    "unlabelled_images": ("thalweg.data.unlabelled", "UnlabelledImageEncoder"),
     "ratings": ("thalweg.data.ratings", "RatingsEncoder"),
 }
 """Where the encoder of each modality lives."""
@@ -185,6 +189,14 @@ class Encoder(ABC):
         else:
             index = outputs.argmax(1)
         return self.target.labels(index)
+
+    def decoded(self, values: np.ndarray) -> Any:
+        """Return what a network that makes rows again has made, in the user's terms.
+
+        Raises:
+            DataError: the data were loaded for a task that predicts something.
+        """
+        raise DataError(f"a {self.task.kind} model makes no rows: load with task='reconstruction'")
 
     @property
     def metric_scale(self) -> np.ndarray | None:

@@ -210,8 +210,8 @@ def resize(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     num_channels = images.shape[3]
     out = np.empty((len(images), *shape, num_channels), np.uint8)
 
-    def work(start: int) -> None:
-        for i in range(start, min(start + _CHUNK, len(images))):
+    def work(start: int, stop: int) -> None:
+        for i in range(start, stop):
             if num_channels == 3:
                 out[i] = np.asarray(
                     fit(Images.fromarray(np.ascontiguousarray(images[i])), shape, 3)
@@ -221,7 +221,7 @@ def resize(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
                     plane = Images.fromarray(np.ascontiguousarray(images[i, ..., c]))
                     out[i, ..., c] = np.asarray(fit(plane, shape, 1))
 
-    _on_all_cores(work, len(images))
+    on_all_cores(work, len(images))
     return out
 
 
@@ -345,15 +345,15 @@ def _decode_all(
     sizes = np.zeros((len(paths), 2), np.int64)
     grey = np.ones(len(paths), bool)
 
-    def look(start: int) -> None:
-        for i in range(start, min(start + _CHUNK, len(paths))):
+    def look(start: int, stop: int) -> None:
+        for i in range(start, stop):
             try:
                 sizes[i], grey[i] = _probe(paths[i])
             except Exception as error:
                 reasons[i] = _reason(error, paths[i])
 
     if image_size is None or channels is None:
-        _on_all_cores(look, len(paths))
+        on_all_cores(look, len(paths))
     good = np.array([reason is None for reason in reasons])
     if not good.any():
         return _decoded(np.empty((0, 1, 1, 1), np.uint8), paths, reasons, ())
@@ -364,15 +364,15 @@ def _decode_all(
     planes = channels or (1 if grey[good].all() else 3)
     out = _allocate((len(paths), *shape, planes), entry)
 
-    def work(start: int) -> None:
-        for i in range(start, min(start + _CHUNK, len(paths))):
+    def work(start: int, stop: int) -> None:
+        for i in range(start, stop):
             if reasons[i] is None:
                 try:
                     out[i] = decode(paths[i], shape, planes)
                 except Exception as error:
                     reasons[i] = _reason(error, paths[i])
 
-    _on_all_cores(work, len(paths))
+    on_all_cores(work, len(paths))
     images = _compact(out, np.array([reason is None for reason in reasons]))
     if channels is None and planes == 3 and _all_grey(images):
         images = np.ascontiguousarray(images[..., :1])
@@ -393,16 +393,17 @@ def _decoded(
     return Decoded(images, kept, bad, notices)
 
 
-def _on_all_cores(work: Callable[[int], None], num_items: int) -> None:
-    """Call ``work(start)`` for each chunk of items."""
+def on_all_cores(work: Callable[[int, int], None], num_items: int) -> None:
+    """Call ``work(start, stop)`` for each chunk of items, in threads."""
     starts = range(0, num_items, _CHUNK)
+    stops = [min(start + _CHUNK, num_items) for start in starts]
     workers = min(num_cores(), len(starts))
     if workers <= 1:
-        for start in starts:
-            work(start)
+        for start, stop in zip(starts, stops, strict=True):
+            work(start, stop)
         return
     with ThreadPoolExecutor(workers, "decode") as pool:
-        for _ in pool.map(work, starts):
+        for _ in pool.map(work, starts, stops):
             pass
 
 
@@ -557,7 +558,7 @@ def _save(entry: Path, decoded: Decoded, num_paths: int) -> Decoded:
         os.replace(temporary, entry.with_suffix(".npy"))
         # Written last: an entry without it does not count.
         write_atomically(entry.with_suffix(".json"), json.dumps(record))
-        _prune(entry)
+        prune_cache(entry)
     except (OSError, UnicodeEncodeError):
         # A cache that cannot be written is no reason to stop: the files are decoded every time.
         if temporary is not None:
@@ -568,7 +569,8 @@ def _save(entry: Path, decoded: Decoded, num_paths: int) -> Decoded:
     return decoded
 
 
-def _prune(newest: Path) -> None:
+def prune_cache(newest: Path) -> None:
+    """Delete the arrays that were not used for longest from a full cache, never the newest."""
     arrays = sorted(newest.parent.glob("*.npy"), key=lambda path: -path.stat().st_mtime)
     total = 0
     for array in arrays:

@@ -7,13 +7,11 @@ belongs to where the source says so.
 from __future__ import annotations
 
 import glob as globbing
-import gzip
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +27,6 @@ from thalweg.data.image_arrays import (
     is_image_shape,
     is_pair,
     join_parts,
-    label_frame,
     labelled_with,
     list_arrays,
     list_cifar,
@@ -46,7 +43,6 @@ from thalweg.data.image_arrays import (
 from thalweg.data.image_files import is_image_name
 from thalweg.data.image_sets import (
     KNOWN_SETS,
-    LABEL_COLUMNS,
     fetch_set,
     is_dataset,
     is_hub_dict,
@@ -55,11 +51,22 @@ from thalweg.data.image_sets import (
     list_dataset,
     picture,
 )
+from thalweg.data.listings import (
+    PART_NAMES,
+    are_names,
+    by_class,
+    folder_entries,
+    is_table_name,
+    label_column,
+    loose_files,
+    names_beside,
+    path_column,
+    paths_of,
+    table_has_names,
+    walk,
+)
 from thalweg.data.sources import read_table, source_name
 from thalweg.errors import DataError, SourceError, did_you_mean
-
-if TYPE_CHECKING:
-    import polars as pl
 
 PATH_COLUMNS: tuple[str, ...] = (
     "path",
@@ -76,18 +83,6 @@ PATH_COLUMNS: tuple[str, ...] = (
 )
 """Names of a table's column of image files, the likeliest first."""
 
-_PART_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
-_TABLES = (".csv", ".tsv", ".tab", ".psv", ".parquet", ".pq", ".jsonl", ".ndjson", ".feather")
-
 
 def is_image_source(source: Any) -> bool:
     """Whether a source holds images, judged by names, headers and shapes alone."""
@@ -96,7 +91,7 @@ def is_image_source(source: Any) -> bool:
     if is_frame(source):
         names = [str(name) for name in source.columns]
         column = next((name for name in PATH_COLUMNS if name in names), None)
-        return column is not None and _are_image_names(source[column][:5])
+        return column is not None and are_names(source[column][:5], is_image_name)
     if isinstance(source, Mapping):
         if is_hub_dict(source):
             return any(is_hub_set(part) for part in source.values())
@@ -129,7 +124,7 @@ def list_images(source: Any, target: Any = None, *, labelled: bool = True) -> Li
         listing = _list_table(source, target, labelled, None)
     elif isinstance(source, Mapping) and is_hub_dict(source):
         listing = join_parts(
-            {_PART_NAMES.get(str(k).lower(), "train"): list_dataset(v) for k, v in source.items()}
+            {PART_NAMES.get(str(k).lower(), "train"): list_dataset(v) for k, v in source.items()}
         )
     elif isinstance(source, Mapping):
         listing = list_arrays(source, "the arrays given", labelled)
@@ -177,17 +172,13 @@ def _is_image_location(location: str) -> bool:
         return is_image_shape(*npy_header(path))
     if name.endswith(".npz"):
         return any(is_image_shape(*header) for header in npz_headers(path).values())
-    return _is_table_name(name) and _has_image_paths(path)
-
-
-def _is_table_name(name: str) -> bool:
-    return name.removesuffix(".gz").endswith(_TABLES)
+    return is_table_name(name) and table_has_names(path, is_image_name)
 
 
 def _is_image_folder(path: Path) -> bool:
     """Whether a folder holds images, or nothing at all that anything else could be made of."""
     others = 0
-    for count, name in enumerate(_walk(str(path))):
+    for count, name in enumerate(walk(str(path))):
         base = os.path.basename(name)
         if is_image_name(base) or IDX_NAME.match(base) or is_cifar_name(base):
             return True
@@ -195,32 +186,6 @@ def _is_image_folder(path: Path) -> bool:
         if count > 5000:
             break
     return others == 0
-
-
-def _has_image_paths(path: Path) -> bool:
-    import polars as pl
-
-    name = path.name.lower()
-    try:
-        if name.endswith((".parquet", ".pq")):
-            frame = pl.scan_parquet(path).head(5).collect()
-            return any(
-                frame[column].dtype == pl.String and _are_image_names(frame[column])
-                for column in frame.columns
-            )
-        with gzip.open(path) if name.endswith(".gz") else open(path, "rb") as file:
-            head = file.read(1 << 15)
-    except Exception:
-        return False
-    lines = head.decode("utf-8", "replace").splitlines()[1:6]
-    fields = [re.split(r'[,;\t|]|"\s*:\s*"', line.replace("}", "")) for line in lines if line]
-    columns = zip(*fields, strict=False)
-    return any(_are_image_names([cell.strip('"{} ') for cell in column]) for column in columns)
-
-
-def _are_image_names(values: Iterable[Any]) -> bool:
-    texts = [str(value) for value in values if value is not None]
-    return bool(texts) and all(is_image_name(text) for text in texts)
 
 
 def _list_location(location: str, target: Any, labelled: bool) -> Listing:
@@ -235,14 +200,14 @@ def _list_location(location: str, target: Any, labelled: bool) -> Listing:
             files = [file for file in files if os.path.isfile(file) and is_image_name(file)]
             if not files:
                 raise SourceError(f"no image matches {location}: check the folder and the ending")
-            return _list_files(files, labelled, name)
+            return loose_files(files, labelled, name)
         if location in KNOWN_SETS:
             return fetch_set(location)
-        near = did_you_mean(path.name, [*_names_beside(path), *KNOWN_SETS])
+        near = did_you_mean(path.name, [*names_beside(path), *KNOWN_SETS])
         raise SourceError(f"no such file or folder: {location}{near}")
     lower = path.name.lower()
     if is_image_name(lower):
-        return _list_files([str(path)], labelled, name)
+        return loose_files([str(path)], labelled, name)
     if IDX_NAME.match(lower):
         return list_idx_pair(path, labelled)
     if lower.endswith(".npz"):
@@ -252,52 +217,18 @@ def _list_location(location: str, target: Any, labelled: bool) -> Listing:
     return _list_table(location, target, labelled, path.parent)
 
 
-def _names_beside(path: Path) -> list[str]:
-    try:
-        return [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return []
-
-
 def _no_target(target: Any, what: str) -> None:
     if target is not None:
         raise DataError(f"{what} has its classes already; got target={target!r}: leave target out")
 
 
-def _list_files(files: Sequence[str], labelled: bool, name: str) -> Listing:
-    """List single files; the folder that each lies in may be its class."""
-    frame = label_frame("class", [os.path.basename(os.path.dirname(file)) for file in files])
-    root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
-    shown = tuple(Path(os.path.relpath(os.path.abspath(f), root)).as_posix() for f in files)
-    return Listing(name, tuple(files), shown, frame=frame if labelled else None)
-
-
 # Folders -----------------------------------------------------------------------------------------
-
-
-def _walk(folder: str) -> Iterator[str]:
-    """Yield the files below a folder, relative to it, in the order of their names."""
-    seen = {os.path.realpath(folder)}
-    for here, folders, files in os.walk(folder, followlinks=True):
-        kept = []
-        for name in sorted(folders):
-            real = os.path.realpath(os.path.join(here, name))
-            # A link to a folder further up would go round for ever.
-            if not name.startswith((".", "__MACOSX")) and real not in seen:
-                seen.add(real)
-                kept.append(name)
-        folders[:] = kept
-        for name in sorted(files):
-            yield os.path.relpath(os.path.join(here, name), folder)
 
 
 def _list_folder(path: Path, labelled: bool) -> Listing:
     name = source_name(path) if path.name not in ("", ".", "..") else path.resolve().name
-    try:
-        entries = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise SourceError(f"cannot read the folder {path}: {error.strerror or error}") from None
-    found = list(_walk(str(path)))
+    folder_entries(path)
+    found = list(walk(str(path)))
     idx = [file for file in found if IDX_NAME.match(os.path.basename(file))]
     if idx:
         return replace(list_idx_folder(path, idx, labelled), name=name)
@@ -309,64 +240,7 @@ def _list_folder(path: Path, labelled: bool) -> Listing:
         raise SourceError(_no_images(path, found))
     if not labelled:
         return Listing(name, tuple(str(path / f) for f in images), tuple(images))
-    folders = [entry for entry in entries if (path / entry).is_dir()]
-    roles = {folder: _PART_NAMES.get(folder.lower()) for folder in folders}
-    split = "train" in roles.values() and all(
-        role is not None or not any(f.startswith(f"{folder}/") for f in images)
-        for folder, role in roles.items()
-    )
-    return _by_class(path, name, images, roles if split else None)
-
-
-def _by_class(
-    path: Path, name: str, images: Sequence[str], roles: Mapping[str, str | None] | None
-) -> Listing:
-    kept: list[str] = []
-    labels: list[str] = []
-    parts: list[str] = []
-    outside: dict[str, int] = {}
-    depth = 0 if roles is None else 1
-    for file in images:
-        steps = file.split("/")
-        if len(steps) < depth + 2:
-            where = f"{steps[0]}/" if depth and len(steps) > 1 else f"{name}/"
-            outside[where] = outside.get(where, 0) + 1
-            continue
-        kept.append(file)
-        labels.append(steps[depth])
-        if roles is not None:
-            parts.append(roles[steps[0]] or "train")
-    classes = sorted(set(labels))
-    if not classes:
-        tables = [f.name for f in sorted(path.iterdir()) if _is_table_name(f.name.lower())]
-        hint = f", or give the table {tables[0]} as the source" if tables else ""
-        raise DataError(
-            f"the images of {path} are in no class folders: put those of each class into a folder "
-            f"with its name{hint}"
-        )
-    notices = [
-        f"{count:,} image(s) of {where} lie in no class folder and are left out"
-        for where, count in outside.items()
-    ]
-    if roles is not None and "train" not in parts:
-        raise DataError(f"the training folder of {path} has no class folders with images in them")
-    empty = [
-        folder
-        for base in ([path] if roles is None else [path / role for role in roles])
-        for folder in sorted(f.name for f in base.iterdir() if f.is_dir())
-        if folder not in classes and not folder.startswith((".", "__MACOSX"))
-    ]
-    if empty:
-        shown = ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else "")
-        notices.append(f"folders without images are no classes: {shown}")
-    return Listing(
-        name,
-        tuple(str(path / file) for file in kept),
-        tuple(kept),
-        frame=label_frame("class", labels),
-        parts=None if roles is None else np.array(parts),
-        notices=tuple(notices),
-    )
+    return by_class(path, name, images, "image")
 
 
 def _no_images(path: Path, found: Sequence[str]) -> str:
@@ -389,7 +263,6 @@ def _no_images(path: Path, found: Sequence[str]) -> str:
 
 
 def _list_table(source: Any, target: Any, labelled: bool, folder: Path | None) -> Listing:
-    import polars as pl
 
     frame = read_table(source)
     what = str(source) if isinstance(source, str) else "the table"
@@ -400,24 +273,16 @@ def _list_table(source: Any, target: Any, labelled: bool, folder: Path | None) -
                 f"the target {name!r} is no column of {what}"
                 f"{did_you_mean(name, frame.columns) or columns_text(frame.columns)}"
             )
-    column = _path_column(frame, targets)
+    column = path_column(frame, targets, PATH_COLUMNS, is_image_name)
     if column is None:
         raise DataError(
             f"no column of {what} holds image files{columns_text(frame.columns)}: name files with "
             "their ending, such as images/1.png, in a column 'file'"
         )
     if labelled and not targets:
-        targets = [_label_column(frame, column, what)]
-    written = frame[column].cast(pl.String)
-    if written.null_count():
-        raise DataError(
-            f"{written.null_count():,} row(s) of {what} name no file in the column {column!r}: "
-            "fill it in or remove these rows"
-        )
+        targets = [label_column([n for n in frame.columns if n != column], what)]
     base = Path() if folder is None else folder
-    files = tuple(written.to_list())
-    paths = tuple(str(base / Path(file.replace("\\", "/")).expanduser()) for file in files)
-    _require_files(paths, files, what, base)
+    paths, files = paths_of(frame, column, what, base)
     others = [name for name in frame.columns if name not in (column, *targets)]
     notices = []
     if others and labelled:
@@ -432,43 +297,6 @@ def _list_table(source: Any, target: Any, labelled: bool, folder: Path | None) -
         whole=False,
         notices=tuple(notices),
     )
-
-
-def _path_column(frame: pl.DataFrame, targets: Sequence[str]) -> str | None:
-    import polars as pl
-
-    named = {name.lower(): name for name in reversed(frame.columns)}
-    order = [named[name] for name in PATH_COLUMNS if name in named]
-    order += [name for name in frame.columns if name not in order]
-    for name in order:
-        if name not in targets and frame[name].dtype == pl.String:
-            texts = frame[name].drop_nulls().head(1000).to_list()
-            if sum(is_image_name(text) for text in texts) > 0.5 * len(texts):
-                return name
-    return None
-
-
-def _label_column(frame: pl.DataFrame, column: str, what: str) -> str:
-    others = [name for name in frame.columns if name != column]
-    if len(others) == 1:
-        return others[0]
-    likely = [name for label in LABEL_COLUMNS for name in others if name.lower() == label]
-    if likely:
-        return likely[0]
-    if not others:
-        raise DataError(f"{what} has no column besides {column!r}: add one with the labels")
-    raise DataError(
-        f"which column of {what} is to be predicted? Name the target{columns_text(others)}"
-    )
-
-
-def _require_files(paths: Sequence[str], files: Sequence[str], what: str, base: Path) -> None:
-    missing = [file for path, file in zip(paths, files, strict=True) if not os.path.exists(path)]
-    if len(missing) == len(files):
-        raise SourceError(
-            f"none of the {len(files):,} files that {what} names exists, such as {missing[0]!r}: "
-            f"paths are relative to {base.resolve()}"
-        )
 
 
 # Sequences ---------------------------------------------------------------------------------------
@@ -494,7 +322,7 @@ def _is_image_sequence(source: Sequence[Any]) -> bool:
 
 
 def _is_table(location: Any) -> bool:
-    return _is_table_name(os.fspath(location).lower())
+    return is_table_name(os.fspath(location).lower())
 
 
 def _list_sequence(source: Sequence[Any], target: Any, labelled: bool) -> Listing:

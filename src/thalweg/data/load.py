@@ -16,6 +16,7 @@ MODALITIES: dict[str, str] = {
     "text": "thalweg.data.texts",
     "language": "thalweg.data.language",
     "images": "thalweg.data.images",
+    "audio": "thalweg.data.audio",
     "series": "thalweg.data.series",
     "ratings": "thalweg.data.ratings",
 }
@@ -23,6 +24,7 @@ MODALITIES: dict[str, str] = {
 
 _OWN = {
     "images": ("image_size", "channels", "masks", "boxes"),
+    "audio": ("sample_rate", "mels", "seconds"),
     "series": (
         "horizon",
         "context",
@@ -38,6 +40,9 @@ _OWN = {
     "table": ("group", "drop", "columns"),
 }
 """Options that belong to one modality and so tell which is meant."""
+
+_SHARED = {("drop", "series"), ("group", "audio")}
+"""Options of tables that another modality knows too."""
 
 
 def load(
@@ -62,20 +67,23 @@ def load(
 
     Args:
         source: a table (path, glob, URL, built-in set, frame, mapping, array, ``(X, y)``), a
-            folder or file of images, texts, a series or ratings; see ``load_table``,
-            ``load_text``, ``load_language``, ``load_images``, ``load_series`` and ``load_ratings``.
+            folder or file of images, recordings, texts, a series or ratings; see ``load_table``,
+            ``load_text``, ``load_language``, ``load_images``, ``load_audio``, ``load_series`` and
+            ``load_ratings``.
         target: the column to predict, or several; implied by image folders, built-in sets and
             ``(X, y)``.
-        modality: ``"table"``, ``"text"``, ``"images"``, ``"series"`` or ``"ratings"``; by default
-            from the source and from the options: ``horizon`` means a series, ``user`` and ``item``
-            ratings. A table with columns of sentences is read as texts.
+        modality: ``"table"``, ``"text"``, ``"images"``, ``"audio"``, ``"series"`` or ``"ratings"``;
+            by default from the source and from the options: ``horizon`` means a series, ``user``
+            and ``item`` ratings. A table with columns of sentences is read as texts.
             ``"language"`` are texts to be continued, see ``load_language``.
         task: overrules the kind of task inferred from the target; images also know
             ``"segmentation"``, ``"detection"`` and ``"embedding"``, see ``load_vision``, texts
-            ``"language"``.
+            ``"language"``, recordings ``"transcription"``; ``"reconstruction"`` of tables and
+            images takes no target, see ``load_unlabelled``.
         validation: a source of validation rows, instead of a share of ``source``.
         test: a source of test rows, instead of a share of ``source``.
-        group: tables: a column whose equal values must not be torn apart; no feature.
+        group: tables, also of recordings: a column whose equal values must not be torn apart; no
+            feature.
         time: the column of time: tables are split by it, a series runs along it.
         drop: tables: columns to leave out.
         columns: tables: kinds that overrule the inferred ones.
@@ -104,6 +112,18 @@ def load(
         if value is not None
         and not (isinstance(value, (str, Sequence, Mapping)) and not len(value))
     }
+    if task == "reconstruction":
+        options = {
+            **given,
+            "validation": validation,
+            "test": test,
+            "time": time,
+            "metric": metric,
+            "loss": loss,
+            "seed": seed,
+            "fractions": fractions,
+        }
+        return _load_unlabelled(source, target, modality, options)
     vision = import_module("thalweg.data.vision")
     kind = vision.vision_task(source, task, own.get("masks"), own.get("boxes"))
     if task == "language":
@@ -135,11 +155,26 @@ def load(
     return _loader(chosen)(source, target, **common, **given)
 
 
+def _load_unlabelled(
+    source: Any, target: Any, modality: str | None, options: dict[str, Any]
+) -> Dataset:
+    known = (*_OWN["table"], "image_size", "channels")
+    common = ("validation", "test", "time", "metric", "loss", "seed", "fractions")
+    for name in options:
+        if name not in (*known, *common):
+            raise OptionError(f"{name} does not go with task='reconstruction': leave it out")
+    if modality not in (None, "table", "images"):
+        raise OptionError(f"task='reconstruction' takes tables and images; got {modality!r}")
+    return import_module("thalweg.data.unlabelled").load_unlabelled(source, target, **options)
+
+
 def _modality(source: Any, target: Any, given: Mapping[str, Any]) -> str:
-    for name in ("series", "ratings", "images", "text", "table"):
+    for name in ("series", "ratings", "images", "audio", "text", "table"):
         if any(option in given for option in _OWN[name]):
+            if name == "table" and import_module(MODALITIES["audio"]).claims(source, given):
+                return "audio"
             return name
-    for name in ("images", "ratings", "series", "text"):
+    for name in ("images", "audio", "ratings", "series", "text"):
         if import_module(MODALITIES[name]).claims(source, {"target": target, **given}):
             return name
     return "table"
@@ -156,7 +191,7 @@ def _check_options(modality: str, given: Mapping[str, Any]) -> None:
             raise unknown_option("option of load", option, owners)
         shared = modality == "text" and owners[option] == "table"
         shared = shared or (modality == "language" and owners[option] == "text")
-        shared = shared or (option == "drop" and modality == "series")
+        shared = shared or (option, modality) in _SHARED
         if owners[option] != modality and not shared:
             raise OptionError(
                 f"{option} is an option of {owners[option]}; the source is read as {modality}: "

@@ -428,6 +428,8 @@ def present_targets(values: np.ndarray) -> np.ndarray:
     """Return which rows have a target, bool [N], from what ``TargetEncoder.read`` returns."""
     if values.ndim == 2:
         return np.asarray(np.isfinite(values).all(axis=1))
+    if values.dtype == object:
+        return np.array([bool(text) for text in values], dtype=bool)
     return values >= 0
 
 

@@ -6,16 +6,19 @@ from collections.abc import Callable
 
 from thalweg.errors import unknown_option
 from thalweg.models import (
+    autoencoder,
     bert,
     cnn,
     detector,
     embedder,
     language_model,
     linear,
+    listening,
     mlp,
     ratings,
     sequence,
     text,
+    transcriber,
     unet,
 )
 from thalweg.models.base import (
@@ -36,6 +39,7 @@ FAMILIES: dict[str, Callable[[Structure, InputShape, int], Network]] = {
     "unet": unet.build,
     "detector": detector.build,
     "embedder": embedder.build,
+    **autoencoder.FAMILIES,
     **cnn.FAMILIES,
     **ratings.FAMILIES,
     **sequence.FAMILIES,
@@ -59,6 +63,11 @@ def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Network
     if structure.model not in FAMILIES:
         raise unknown_option("model", structure.model, FAMILIES)
     make = FAMILIES[structure.model]
+    if inputs.stepwise:
+        return transcriber.build(structure, inputs, num_outputs)
+    if inputs.band_mean:
+        as_image = structure.model in cnn.FAMILIES
+        return listening.listening(make, structure, inputs, num_outputs, as_image=as_image)
     if inputs.language:
         make = language_model.build
     elif inputs.tokens is not None and structure.model in text.READERS:

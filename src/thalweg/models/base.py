@@ -27,6 +27,9 @@ class InputShape:
         sequence: steps and channels of the field ``sequence``, float32 [N, T, V].
         masked: whether the field ``length`` [N] says how many steps of a sequence count.
         future: steps and channels of the field ``future``, inputs known ahead, float32 [N, H, K].
+        band_mean: mean of each band where the sequence is a spectrogram, the logarithm of power.
+        band_std: standard deviation of each band.
+        stepwise: whether an output is wanted at each step of the sequence.
         num_targets: so many first channels of a sequence are what is forecast.
         tokens: columns and number of ids of the field ``tokens``, int32 [N, T].
         terms: columns and number of ids of the field ``terms``, int32 [N, M]; their weights are
@@ -43,6 +46,9 @@ class InputShape:
     sequence: tuple[int, int] | None = None
     masked: bool = False
     future: tuple[int, int] | None = None
+    band_mean: tuple[float, ...] = ()
+    band_std: tuple[float, ...] = ()
+    stepwise: bool = False
     num_targets: int = 0
     tokens: tuple[int, int] | None = None
     terms: tuple[int, int] | None = None

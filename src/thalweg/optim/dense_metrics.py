@@ -27,6 +27,7 @@ import numpy as np
 from jax import Array, lax
 
 from thalweg.nn import boxes
+from thalweg.optim import ctc, reconstruction
 from thalweg.optim.curves import Curve, areas, share
 from thalweg.optim.dense_losses import pixel_targets
 from thalweg.task import IGNORE
@@ -208,6 +209,8 @@ SUMMARIES: dict[str, Summary] = {
         pixel_counts, {"mean_iou": _mean_iou, "pixel_accuracy": _pixel_accuracy}
     ),
     "detection": Summary(matched, {"map_50": _map_50}),
+    "transcription": Summary(ctc.error_counts, ctc.RATES),
+    "reconstruction": Summary(reconstruction.terms, reconstruction.RATES),
 }
 """Kinds of tasks whose outputs are large and whose metrics need little of them."""
 
@@ -327,5 +330,7 @@ SCORERS: dict[str, Callable[[np.ndarray, np.ndarray, int], Scorers]] = {
     "segmentation": segmentation_scorers,
     "embedding": embedding_scorers,
     "detection": detection_scorers,
+    "transcription": ctc.scorers,
+    "reconstruction": reconstruction.scorers,
 }
 """The metrics of finished predictions: (predictions, target, number of classes) -> by name."""

@@ -7,7 +7,8 @@ logits. Targets are
   ``target_space`` is ``"raw"``: Poisson wants counts or rates in the user's units, 0 or more;
 * binary: whole numbers [B] (0 or 1), or floats [B], the probability of class 1;
 * multiclass: whole numbers [B] (class indices), or floats [B, C], full distributions;
-* tasks on images: see ``dense_losses.py``.
+* tasks on images: see ``dense_losses.py``; transcriptions: see
+  ``ctc.py``; rows made again: see ``reconstruction.py``.
 
 Every classification loss takes full distributions, so that label smoothing (a hyperparameter of
 all of them) and mixup (done by the caller on :func:`as_distribution`) need no loss of their own:
@@ -30,6 +31,7 @@ import numpy as np
 
 from thalweg.errors import OptionError, unknown_option
 from thalweg.nn import boxes
+from thalweg.optim import ctc, reconstruction
 from thalweg.optim import dense_losses as dense
 
 __all__ = [
@@ -304,6 +306,19 @@ LOSSES: dict[str, dict[str, Loss]] = {
             source='Schroff et al., "FaceNet", 2015, eq. 4',
         ),
     },
+    "transcription": {
+        "ctc": Loss(
+            ctc.loss, source='Graves et al., "Connectionist temporal classification", 2006'
+        ),
+    },
+    "reconstruction": {
+        "negative_elbo": Loss(
+            reconstruction.loss,
+            {"beta": 1.0},
+            source='Kingma and Welling, "Auto-encoding variational Bayes", 2014; Higgins et al., '
+            '"beta-VAE", 2017',
+        ),
+    },
     "detection": {
         "giou": Loss(
             dense.detection_giou,
@@ -445,8 +460,8 @@ def predict_outputs(kind: str, outputs: Any, loss: str | None = None) -> Any:
         Regression: the outputs [..., T] (scaled as in training); with Poisson ``eᶻ``, the rate in
         the user's units. Binary: ``σ(z)`` [...], the probability of class 1. Multiclass:
         ``softmax(z)`` [..., C]; segmentation likewise. Detection: probabilities and distances in
-        pixels, see ``thalweg.nn.boxes``. Embedding: the outputs. Language: each token's
-        probability. Multilabel: ``σ(z)`` [..., C]. With hinge and focal loss
+        pixels, see ``thalweg.nn.boxes``. Embedding, transcription, reconstruction: the outputs.
+        Language: each token's probability. Multilabel: ``σ(z)`` [..., C]. With hinge and focal loss
         probabilities are scores between 0 and 1 that rank and choose as the logits do, but they are
         not calibrated.
 
@@ -458,7 +473,7 @@ def predict_outputs(kind: str, outputs: Any, loss: str | None = None) -> Any:
     xp = outputs.__array_namespace__()
     if kind == "regression":
         return xp.exp(xp.minimum(outputs, 80.0)) if loss == "poisson" else outputs
-    if kind == "embedding":
+    if kind in ("embedding", "transcription", "reconstruction"):
         return outputs
     if kind == "language":
         return xp.exp(outputs)

@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from thalweg.errors import DataError, unknown_option
+from thalweg.optim import ctc, reconstruction
 from thalweg.optim import dense_metrics as dense
 from thalweg.optim.curves import Curve, areas, share
 from thalweg.optim.losses import LOSSES, Units
@@ -361,6 +362,14 @@ _FUNCTIONS: dict[str, dict[str, Metric]] = {
     "embedding": {"roc_auc": dense.verification_roc_auc, "recall_at_1": dense.recall_at_1},
     "detection": {"map_50": dense.map_50},
     "language": {"perplexity": _perplexity, "log_loss": _token_log_loss},
+    "transcription": {
+        "character_error_rate": ctc.character_error_rate,
+        "word_error_rate": ctc.word_error_rate,
+    },
+    "reconstruction": {
+        "reconstruction_error": reconstruction.reconstruction_error,
+        "elbo": reconstruction.elbo,
+    },
 }
 
 METRICS: dict[str, dict[str, Metric]] = {

@@ -446,7 +446,8 @@ def paint_photos(
     """Draw photographs in rows.
 
     Args:
-        images: rows of images [H, W, C]; None leaves a place empty.
+        images: rows of images [H, W, C], or of numbers [H, W] that become colours from dark to
+            bright; None leaves a place empty.
         captions: for each of them lines of text with their tones.
         frames: for each of them the tone of its frame.
         labels: text to the left of each row.
@@ -459,7 +460,7 @@ def paint_photos(
             None
             if image is None
             else Cell(
-                as_rgb(image),
+                sequential(image) if image.dtype.kind == "f" else as_rgb(image),
                 tuple((t, tone) for t, tone in captions[i][j]) if captions else (),
                 frame=frames[i][j] if frames else "",
             )

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from thalweg.models import Network
 
 FORMAT = 1
-IMAGES_AT_ONCE = 256
-"""Images whose masks or boxes are predicted at a time."""
+NUM_TERMS = 3
+"""Terms of a reconstruction's likelihood before the code in a row of outputs."""
+
+ROWS_AT_ONCE = 256
+"""Rows whose masks, boxes or texts are predicted at a time."""
 
 
 @dataclass(repr=False)
@@ -52,6 +55,8 @@ class Model:
         calibrated: whether probabilities are those with the temperature.
         threshold: binary tasks only: the probability of the second class from which it is
             predicted, 0.5 where None.
+        beam: transcription only: beginnings of a text that are followed at a time; with 1 each
+            frame decides for itself.
         about: metric, scores, versions and whatever else is worth keeping, JSON-able.
     """
 
@@ -61,6 +66,7 @@ class Model:
     members: Sequence[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
     config: Config
     threshold: float | None = None
+    beam: int = 8
     about: dict[str, Any] = field(default_factory=dict)
     reference: Mapping[str, np.ndarray] = field(default_factory=dict)
     calibration: Calibration | None = None
@@ -131,13 +137,19 @@ class Model:
             [N, H, W]. Embedding: vectors of length 1, those of the members side by side, so that
             similarities are averaged, [N, E]. Detection: x0, y0, x1, y1, class and score in the
             network's pixels, the best first, [N, K, 6]. Language: the probability of each token,
-            1 behind the end, [N, T].
+            1 behind the end, [N, T]. Transcription: the characters of each text as outputs, int32
+            [N, L], 0 after its end. Reconstruction: ``−log p(x | z)``, divergence, squared error
+            and the first member's code, [N, 3 + Z].
         """
         from thalweg.optim.losses import predict_outputs
         from thalweg.training.cohort import network_outputs
 
         if self.task.kind in VISION_KINDS:
             return self._vision_outputs(fields)
+        if self.task.kind == "transcription":
+            return self._texts(fields)
+        if self.task.kind == "reconstruction":
+            return self._made_again(fields)[:, : NUM_TERMS + self._latent]
         total = 0.0
         for network, loss, share, params, state in self.networks():
             raw = network_outputs(network, params, state, fields)
@@ -185,8 +197,8 @@ class Model:
         network = build(self.structure, InputShape.from_dict(self.inputs), self.task.num_outputs)
         done = []
         # Some images at a time: what is kept of them is much less than what is put out.
-        for start in range(0, max(len(fields["image"]), 1), IMAGES_AT_ONCE):
-            some = {name: values[start : start + IMAGES_AT_ONCE] for name, values in fields.items()}
+        for start in range(0, max(len(fields["image"]), 1), ROWS_AT_ONCE):
+            some = {name: values[start : start + ROWS_AT_ONCE] for name, values in fields.items()}
             values = [
                 predict_outputs(
                     self.task.kind, np.asarray(network_outputs(network, params, state, some))
@@ -195,6 +207,114 @@ class Model:
             ]
             done.append(finished(self.task.kind, values, some["image"].shape[1:3]))
         return np.concatenate(done)
+
+    def _texts(self, fields: Mapping[str, np.ndarray]) -> np.ndarray:
+        from thalweg.optim import ctc
+        from thalweg.training.cohort import network_outputs
+
+        done = []
+        for start in range(0, max(len(fields["sequence"]), 1), ROWS_AT_ONCE):
+            some = {name: values[start : start + ROWS_AT_ONCE] for name, values in fields.items()}
+            heard = [
+                ctc.log_softmax(network_outputs(network, params, state, some))
+                for network, _, _, params, state in self.networks()
+            ]
+            done.append(ctc.agreed(heard, self.beam))
+        longest = max(text.shape[1] for text in done)
+        return np.concatenate([np.pad(t, ((0, 0), (0, longest - t.shape[1]))) for t in done])
+
+    @property
+    def _latent(self) -> int:
+        return int(self._first.get("embedding_size"))
+
+    @property
+    def _first(self) -> Structure:
+        """The structure of the first network, whose code is the model's."""
+        return self.structures[0] if self.structures else self.structure
+
+    def _made_again(self, fields: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return terms, code and what is decoded, [N, 3 + Z + D]; the code is the first member's.
+
+        Codes of several networks mean different things; all else is averaged.
+        """
+        from thalweg.training.cohort import network_outputs
+
+        total: Any = 0.0
+        code = None
+        for network, _, share, params, state in self.networks():
+            made = np.asarray(network_outputs(network, params, state, fields))
+            latent = int(getattr(network, "latent", self._latent))
+            terms = made[:, :NUM_TERMS]
+            code = made[:, NUM_TERMS : NUM_TERMS + latent] if code is None else code
+            decoded = made[:, NUM_TERMS + latent :]
+            total = total + share * np.concatenate([terms, decoded], axis=1)
+        assert code is not None
+        return np.concatenate([total[:, :NUM_TERMS], code, total[:, NUM_TERMS:]], axis=1)
+
+    def reconstruct(self, rows: Any) -> Any:
+        """Return rows as they are made again from their codes.
+
+        Args:
+            rows: raw rows as for ``predict``.
+
+        Returns:
+            Images uint8 [N, H, W, C], or a table in the user's units.
+
+        Raises:
+            DataError: the model predicts something instead.
+        """
+        self._require_reconstruction()
+        return self.reconstruct_fields(self.encoder.encode(rows).fields)
+
+    def reconstruct_fields(self, fields: Mapping[str, np.ndarray]) -> Any:
+        """Return encoded rows as they are made again; see ``reconstruct``."""
+        made = self._made_again(fields)
+        return self.encoder.decoded(made[:, NUM_TERMS + self._latent :])
+
+    def draw(self, num: int, seed: int = 0) -> Any:
+        """Return rows that a variational autoencoder makes of codes drawn from its prior N(0, 1).
+
+        Args:
+            num: how many.
+            seed: decides which.
+
+        Returns:
+            Images uint8 [num, H, W, C], or a table in the user's units.
+
+        Raises:
+            DataError: the model is no variational autoencoder: the codes of a plain one have no
+                distribution to draw from.
+        """
+        self._require_reconstruction()
+        if self._first.model != "vae":
+            from thalweg.errors import DataError
+
+            raise DataError(
+                "a plain autoencoder has no distribution to draw codes from: train the family vae"
+            )
+        code = np.random.default_rng(seed).normal(size=(num, self._latent))
+        return self.decode(code)
+
+    def decode(self, code: np.ndarray) -> Any:
+        """Return what the first member makes of codes [N, Z]: images, or a table."""
+        from thalweg.models.autoencoder import build as build_autoencoder
+        from thalweg.models.base import InputShape
+        from thalweg.training.cohort import compile_program, shapes_of
+
+        self._require_reconstruction()
+        network = build_autoencoder(self._first, InputShape.from_dict(self.inputs), 1)
+        arguments = (*self.members[0], np.asarray(code, np.float32))
+        made = compile_program(network.decode, shapes_of(arguments)).call(*arguments)
+        return self.encoder.decoded(np.asarray(made))
+
+    def _require_reconstruction(self) -> None:
+        from thalweg.errors import DataError
+
+        if self.task.kind != "reconstruction":
+            raise DataError(
+                f"this model's task is {self.task.kind}: rows are made again and drawn by a model "
+                "trained with task='reconstruction'"
+            )
 
     def predict_proba(self, rows: Any) -> np.ndarray:
         """Return the probability of each class, [N, C], in the order of ``task.classes``.

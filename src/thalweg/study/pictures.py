@@ -1,4 +1,4 @@
-"""Pictures of a finished study on images: what goes in, what was learnt, where it fails.
+"""Pictures of a finished study on images or recordings: inputs, what was learnt, mistakes.
 
 This module chooses what to show and computes it; ``thalweg.report.pictures`` draws it. (A study
 knows no report, so it is handed what draws.)
@@ -16,45 +16,41 @@ import numpy as np
 
 from thalweg.data import Dataset, Part
 from thalweg.space import Config
+from thalweg.study.again_pictures import reconstructions, samples
 from thalweg.study.model import Model
+from thalweg.study.sketches import (
+    MOST_SCORED,
+    NUM_SAMPLES,
+    SALT,
+    Sketch,
+    audible,
+    augmentation,
+    in_rows,
+    labels_of,
+    listed,
+    number,
+    percent,
+    photos_of,
+    pictured,
+    shortened,
+    some_rows,
+    values_text,
+    where_of,
+)
+from thalweg.study.sound_pictures import misheard, spectrograms
 from thalweg.task import IGNORE
 
 Painter = Callable[[str, Mapping[str, Any]], bytes]
 """Draws a kind of picture from named arguments as a PNG: ``thalweg.report.pictures.paint``."""
 
-NUM_SAMPLES, NUM_DRAWS = 9, 4
+NUM_DRAWS = 4
 NUM_MISTAKES = 18
 NUM_FILTERS = 64
 NUM_MAPS = 10
 MAX_LAYERS = 4
 _SHOWN_MASKS, _SHOWN_BOXES, _QUERIES, _NEIGHBOURS = 6, 10, 6, 8
-_MOST_SCORED = 256
 SURE = 0.3
 """Score from which a predicted box is drawn."""
-
-_MAX_NAME = 22
-_SALT = 0x9C
-
-
-@dataclass(frozen=True, eq=False)
-class Sketch:
-    """A picture that is not drawn yet.
-
-    Args:
-        name: of its file, without ending.
-        title: its heading.
-        caption: how to read it.
-        alt: what it shows, for those who cannot see it.
-        kind: what draws it.
-        arguments: what it is drawn from.
-    """
-
-    name: str
-    title: str
-    caption: str
-    alt: str
-    kind: str
-    arguments: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +89,10 @@ def make_pictures(
     seconds: float = math.inf,
     failed: list[str] | None = None,
 ) -> list[Picture]:
-    """Draw the pictures of a study; none where the data are no images.
+    """Draw the pictures of a study; none where the data are no images or recordings.
 
     Args:
-        dataset: the images.
+        dataset: the images or recordings.
         model: the winner, trained.
         config: the winner's configuration: its augmentation is shown.
         paint: what draws.
@@ -126,7 +122,17 @@ def make_pictures(
     return [drawn[name] for name in ORDER if name in drawn]
 
 
-ORDER = ("inputs", "mistakes", "masks", "boxes", "neighbours", "filters", "feature_maps")
+ORDER = (
+    "inputs",
+    "reconstructions",
+    "samples",
+    "mistakes",
+    "masks",
+    "boxes",
+    "neighbours",
+    "filters",
+    "feature_maps",
+)
 """Names of the pictures in the order of a report."""
 
 
@@ -134,7 +140,7 @@ def _makers(
     dataset: Dataset, model: Model, config: Config, outputs: np.ndarray | None
 ) -> Iterator[tuple[str, float, Callable[[], Sketch | None]]]:
     """Yield what there is to draw, the most telling first: name, seconds it may take, maker."""
-    if "image" not in dataset.train.fields or not len(dataset.train):
+    if not len(dataset.train) or not (pictured(dataset.train) or audible(dataset)):
         return
     kind = dataset.task.kind
     # Without test images those of the validation show where it fails.
@@ -142,12 +148,21 @@ def _makers(
     known = outputs if shown is dataset.test else None
     if len(shown) and kind in ("binary", "multiclass", "regression"):
         yield "mistakes", 0.4, lambda: mistakes(dataset, model, shown, known)
+    if len(shown) and kind == "transcription":
+        yield "mistakes", 0.6, lambda: misheard(dataset, model, shown, known)
     if len(shown) and kind == "segmentation":
         yield "masks", 0.5, lambda: masks(dataset, model, shown, known)
     if len(shown) and kind == "detection":
         yield "boxes", 0.5, lambda: boxes(dataset, model, shown, known)
     if len(shown) and kind == "embedding":
         yield "neighbours", 0.5, lambda: neighbours(dataset, model, shown, known)
+    if len(shown) and kind == "reconstruction":
+        yield "reconstructions", 0.4, lambda: reconstructions(dataset, model, shown)
+        if model.structure.model == "vae":
+            yield "samples", 0.4, lambda: samples(model)
+    if audible(dataset):
+        yield "inputs", 0.8, lambda: spectrograms(dataset, config)
+        return
     yield "inputs", 0.8, lambda: inputs(dataset, config)
     yield "filters", 0.3, lambda: filters(dataset, model)
     if len(shown):
@@ -166,7 +181,7 @@ def inputs(dataset: Dataset, config: Config) -> Sketch:
     count = NUM_SAMPLES if strengths else 2 * NUM_SAMPLES
     index = np.sort(sample_rows(part, count, dataset.seed))
     images = part.fields["image"][index]
-    names = _labels(dataset, part, index)
+    names = labels_of(dataset, part, index)
     rows: list[Any]
     if not strengths:
         rows = [images[i : i + NUM_SAMPLES] for i in range(0, len(images), NUM_SAMPLES)]
@@ -178,20 +193,20 @@ def inputs(dataset: Dataset, config: Config) -> Sketch:
             "inputs",
             "What the network is trained on",
             f"{len(images)} of {len(part):,} training images; the winner's training changes none.",
-            f"{len(images)} training images{_listed(names)}.",
+            f"{len(images)} training images{listed(names)}.",
             "photos",
             {"images": rows, "captions": texts, "side": 96, "caption_width": 96},
         )
     draws = augmented(dataset, images, strengths, NUM_DRAWS)
     said = ", ".join(f"{name} {value:g}" for name, value in strengths.items())
-    also = [n for n in ("mixup", "cutmix") if _number(config, n) > 0]
+    also = [n for n in ("mixup", "cutmix") if number(config, n) > 0]
     more = f" Training mixes pairs of images besides ({' and '.join(also)})." if also else ""
     return Sketch(
         "inputs",
         "What the network is trained on, with augmentation",
         f"{len(images)} of {len(part):,} training images, and {NUM_DRAWS} random versions of each "
         f"by the winner's augmentation ({said}).{more}",
-        f"{len(images)} training images{_listed(names)}, each above {NUM_DRAWS} randomly changed "
+        f"{len(images)} training images{listed(names)}, each above {NUM_DRAWS} randomly changed "
         "versions of it.",
         "photos",
         {
@@ -202,14 +217,6 @@ def inputs(dataset: Dataset, config: Config) -> Sketch:
             "caption_width": 84,
         },
     )
-
-
-def augmentation(config: Config) -> dict[str, float]:
-    """Return the strengths of the augmentations that a configuration uses."""
-    from thalweg.training.member import AUGMENTATIONS
-
-    found = {name: _number(config, name) for name in AUGMENTATIONS}
-    return {name: value for name, value in found.items() if value > 0}
 
 
 def augmented(
@@ -235,7 +242,7 @@ def augmented(
 
     arguments = (
         scaled.astype(np.float32),
-        np.asarray(_SALT + dataset.seed, np.uint32),
+        np.asarray(SALT + dataset.seed, np.uint32),
         {name: np.asarray(value, np.float32) for name, value in strengths.items()},
     )
     result = np.asarray(compile_program(changed, shapes_of(arguments)).call(*arguments))
@@ -251,24 +258,19 @@ def _channel_units(dataset: Dataset, images: np.ndarray) -> tuple[np.ndarray, np
     return mean, std
 
 
-def _number(config: Config, name: str) -> float:
-    value = config.get_or_default(name)
-    return float(value) if isinstance(value, (int, float)) else 0.0
-
-
 # Where it fails -----------------------------------------------------------------------------------
 
 
 def mistakes(
     dataset: Dataset, model: Model, part: Part, outputs: np.ndarray | None = None
 ) -> Sketch | None:
-    """The images whose truth the model found least probable (or missed by most)."""
-    images = part.fields["image"]
+    """The images or recordings whose truth the model found least probable (or missed by most)."""
+    what = "images" if pictured(part) else "recordings"
     rows = np.arange(len(part))
-    where = _where(dataset, part)
+    where = where_of(dataset, part)
     if outputs is None:
-        rows = _some(len(part), 4096)
-        outputs = model.outputs({"image": images[rows]})
+        rows = some_rows(len(part), 4096)
+        outputs = model.outputs({name: values[rows] for name, values in part.fields.items()})
     target = part.target[rows]
     if dataset.task.kind == "regression":
         return _largest_errors(dataset, part, rows, outputs)
@@ -287,19 +289,19 @@ def mistakes(
         right, taken = classes[truth[i]], classes[chosen[i]]
         captions.append(
             [
-                (f"is {_short(right)}, {_percent(sure[i])}", ""),
+                (f"is {shortened(right)}, {percent(sure[i])}", ""),
                 (
-                    f"said {_short(taken)}, {_percent(outputs[i, chosen[i]])}",
+                    f"said {shortened(taken)}, {percent(outputs[i, chosen[i]])}",
                     "bad" if wrong[i] else "soft",
                 ),
             ]
         )
         frames.append("bad" if wrong[i] else "")
         if wrong[i]:
-            said.append(f"{_short(right)} taken for {_short(taken)}")
+            said.append(f"{shortened(right)} taken for {shortened(taken)}")
     num_wrong = int(wrong.sum())
     shown = min(num_wrong, len(order))
-    begin = f"The model is wrong on {num_wrong:,} of {len(rows):,} {where} images"
+    begin = f"The model is wrong on {num_wrong:,} of {len(rows):,} {where} {what}"
     if not num_wrong:
         begin += f"; these {len(order)} it was least sure of."
     elif shown < len(order):
@@ -311,14 +313,14 @@ def mistakes(
         "Worst mistakes",
         f"{begin} Below each: the truth, what the model said, and the probability it gave to "
         "either.",
-        f"{len(order)} {where} images, the worst mistakes first"
+        f"{len(order)} {where} {what}, the worst mistakes first"
         + (f": {'; '.join(said[:9])}" if said else "")
         + ".",
         "photos",
         {
-            "images": _in_rows(list(images[rows[order]]), columns),
-            "captions": _in_rows(captions, columns),
-            "frames": _in_rows(frames, columns),
+            "images": in_rows(photos_of(part, rows[order]), columns),
+            "captions": in_rows(captions, columns),
+            "frames": in_rows(frames, columns),
             "side": 100 if columns == 9 else 144,
             "caption_width": 100 if columns == 9 else 154,
         },
@@ -332,22 +334,23 @@ def _largest_errors(dataset: Dataset, part: Part, rows: np.ndarray, outputs: np.
     order = np.argsort(-error, kind="stable")[:NUM_MISTAKES]
     captions = [
         [
-            (f"is {_values(target[i])}", ""),
-            (f"said {_values(outputs[i])}", "bad"),
+            (f"is {values_text(target[i])}", ""),
+            (f"said {values_text(outputs[i])}", "bad"),
         ]
         for i in order
     ]
-    where = _where(dataset, part)
+    where = where_of(dataset, part)
+    what = "images" if pictured(part) else "recordings"
     return Sketch(
         "mistakes",
         "Largest errors",
-        f"The {len(order)} of {len(rows):,} {where} images that the model misses by most, with the "
+        f"The {len(order)} of {len(rows):,} {where} {what} that the model misses by most, with the "
         "truth and what it said.",
-        f"{len(order)} {where} images, the largest errors first.",
+        f"{len(order)} {where} {what}, the largest errors first.",
         "photos",
         {
-            "images": _in_rows(list(part.fields["image"][rows[order]]), 6),
-            "captions": _in_rows(captions, 6),
+            "images": in_rows(photos_of(part, rows[order]), 6),
+            "captions": in_rows(captions, 6),
             "side": 144,
             "caption_width": 154,
         },
@@ -367,7 +370,7 @@ def masks(
     worst = np.argsort(-wrong, kind="stable")[: _SHOWN_MASKS // 2]
     others = np.setdiff1d(np.arange(len(rows)), worst)
     order = np.concatenate([worst, others[: _SHOWN_MASKS - len(worst)]])
-    where = _where(dataset, part)
+    where = where_of(dataset, part)
     return Sketch(
         "masks",
         "Masks over images",
@@ -375,14 +378,14 @@ def masks(
         "class of each pixel, the predicted one, and where they differ. Class "
         f"{dataset.task.classes[0]} is left clear.",
         f"{len(order)} {where} images with true and predicted masks; of their pixels "
-        f"{', '.join(_percent(wrong[i]) for i in order)} are wrong.",
+        f"{', '.join(percent(wrong[i]) for i in order)} are wrong.",
         "masks",
         {
             "images": list(part.fields["image"][rows[order]]),
             "truth": list(truth[order]),
             "predicted": list(predicted[order]),
             "classes": list(dataset.task.classes),
-            "captions": [f"{_percent(wrong[i])} wrong" for i in order],
+            "captions": [f"{percent(wrong[i])} wrong" for i in order],
         },
     )
 
@@ -395,7 +398,7 @@ def boxes(
     rows, outputs = rows[:_SHOWN_BOXES], outputs[:_SHOWN_BOXES]
     truth = [boxes[boxes[:, 4] >= 0] for boxes in np.asarray(part.target[rows], float)]
     sure = [found[(found[:, 5] >= SURE) & (found[:, 4] >= 0)] for found in outputs]
-    where = _where(dataset, part)
+    where = where_of(dataset, part)
     num_true, num_found = sum(map(len, truth)), sum(map(len, sure))
     return Sketch(
         "boxes",
@@ -417,7 +420,7 @@ def neighbours(
     dataset: Dataset, model: Model, part: Part, outputs: np.ndarray | None = None
 ) -> Sketch | None:
     """Some images, each with those whose vectors are nearest to its own."""
-    rows = _some(len(part), 2048)
+    rows = some_rows(len(part), 2048)
     if outputs is None:
         outputs = model.outputs({"image": part.fields["image"][rows]})
     else:
@@ -436,7 +439,7 @@ def neighbours(
     found = [np.argsort(-near[i], kind="stable")[:count] for i in queries]
     right = [truth[order] == truth[i] for i, order in zip(queries, found, strict=True)]
     share = float(np.mean(np.concatenate(right)))
-    where = _where(dataset, part)
+    where = where_of(dataset, part)
     said = [
         [
             [("searched", "")],
@@ -453,7 +456,7 @@ def neighbours(
         f"Left an image, beside it those of {len(rows):,} {where} images that are nearest to it, "
         "with the cosine of the angle between the vectors. Green frames are of the same class, red "
         "ones of another.",
-        f"{len(queries)} images with their {count} nearest neighbours each; {_percent(share)} of "
+        f"{len(queries)} images with their {count} nearest neighbours each; {percent(share)} of "
         "these are of the same class.",
         "photos",
         {
@@ -561,7 +564,7 @@ def feature_maps(dataset: Dataset, model: Model, part: Part) -> Sketch | None:
         best = np.argsort(-spread, kind="stable")[:NUM_MAPS]
         chosen.append(values[..., np.sort(best)])
         labels.append(f"{values.shape[1]} x {values.shape[2]} x {values.shape[3]}")
-    where = _where(dataset, part)
+    where = where_of(dataset, part)
     several = len(model.members) > 1
     of = f"the first of {len(model.members)} networks" if several else "the network"
     return Sketch(
@@ -637,59 +640,10 @@ def _is_map(value: Any, num_images: int) -> bool:
 
 
 def _scored(
-    model: Model, part: Part, outputs: np.ndarray | None, most: int = _MOST_SCORED
+    model: Model, part: Part, outputs: np.ndarray | None, most: int = MOST_SCORED
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return positions of some images and the model's outputs for them."""
-    rows = _some(len(part), most)
+    rows = some_rows(len(part), most)
     if outputs is not None:
         return rows, np.asarray(outputs)[rows]
     return rows, np.asarray(model.outputs({"image": part.fields["image"][rows]}))
-
-
-def _some(num: int, most: int) -> np.ndarray:
-    """Return at most so many positions, drawn at random but always the same, in order."""
-    if num <= most:
-        return np.arange(num)
-    return np.sort(np.random.default_rng(_SALT).permutation(num)[:most])
-
-
-def _where(dataset: Dataset, part: Part) -> str:
-    return "test" if part is dataset.test else "validation"
-
-
-def _labels(dataset: Dataset, part: Part, index: np.ndarray) -> list[str]:
-    """Return a short text for each image: its class or value; empty for other tasks."""
-    if dataset.task.kind not in ("binary", "multiclass", "regression", "embedding"):
-        return [""] * len(index)
-    values = np.asarray(dataset.labels(part.take(index)))
-    if dataset.task.kind == "regression":
-        return [_values(np.atleast_1d(value)) for value in values]
-    return [_short(str(value)) for value in values]
-
-
-def _listed(names: Sequence[str]) -> str:
-    seen = list(dict.fromkeys(name for name in names if name))
-    if not seen:
-        return ""
-    return f" ({', '.join(seen[:12])}{', ...' if len(seen) > 12 else ''})"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 1]}…"
-
-
-def _values(numbers: np.ndarray) -> str:
-    return ", ".join(f"{value:.4g}" for value in np.ravel(numbers)[:3])
-
-
-def _percent(share: Any) -> str:
-    percent = 100.0 * float(share)
-    if 0 < percent < 0.05:
-        return "<0.1 %"
-    if percent < 9.95:
-        return f"{percent:.1f} %"
-    return f"{min(percent, 99.9) if share < 1 else 100:.{1 if 99 < percent < 100 else 0}f} %"
-
-
-def _in_rows(items: Sequence[Any], columns: int) -> list[Sequence[Any]]:
-    return [items[i : i + columns] for i in range(0, len(items), columns)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thalweg.models import InputShape, build
+from thalweg.models.base import flat_size
 from thalweg.space import Choice, Config, Float, Space, Structure, Switch
 from thalweg.study import spaces
 from thalweg.study.text_recipes import (
@@ -165,6 +166,10 @@ FAMILIES_FOR: dict[str, tuple[str, ...]] = {
     "text": TEXT_FAMILIES,
     "language": LANGUAGE_FAMILIES,
     "images": ("cnn", "lenet", "vgg", "resnet", "mlp", "linear"),
+    "audio": ("cnn", "vgg", "resnet", *SEQUENTIAL),
+    "speech": ("rnn", "lstm", "gru", "cnn1d", "transformer"),
+    "unlabelled_table": ("autoencoder", "vae"),
+    "unlabelled_images": ("autoencoder", "vae"),
     "series": ("dlinear", *SEQUENTIAL),
     "sequences": SEQUENTIAL,
     "ratings": ("bias", "mf", "neumf", "two_tower", "linear", "mlp"),
@@ -323,12 +328,201 @@ def vision_recipe(asked: Question) -> Recipe:
     )
 
 
+def audio_recipe(asked: Question) -> Recipe:
+    """A convolutional network over the spectrogram, and recurrence where there is time for both."""
+    assert asked.inputs.sequence is not None
+    families = asked.families or ("cnn",)
+    epochs = min(60.0, max(10.0, round(100_000 / asked.num_rows)))
+    depth = max(1, min(4, round(math.log2(max(min(asked.inputs.sequence), 8) / 3))))
+    width = _affordable_width(asked, families[0], depth, epochs)
+    conv = tuple(name for name in families if name in CONVOLUTIONAL)
+    recurrent = tuple(name for name in families if name in ("rnn", "lstm", "gru"))
+    losses = asked.losses or (asked.task.loss,)
+    domains: dict[str, Any] = {
+        "model": Choice(families),
+        "depth": Switch("model", dict.fromkeys(conv, Choice([depth])), Choice([2])),
+        "width": Switch("model", dict.fromkeys(conv, Choice([width])), Choice([64])),
+        "normalisation": Switch("model", dict.fromkeys(conv, Choice(["batch"])), Choice(["none"])),
+        "batch_size": 32 if asked.num_rows <= 20_000 else 64,
+        "optimizer": Choice(["adamw", "nadamw", "lion"]),
+        "learning_rate": Switch(
+            "optimizer", {"lion": Float(1e-4, 1e-3, log=True)}, Float(1e-3, 1e-2, log=True)
+        ),
+        "schedule": Choice(["one_cycle", "cosine"]),
+        "warmup": Choice([0.1, 0.02]),
+        "weight_decay": Float(1e-3, 0.2, log=True),
+        "dropout": Float(0.1, 0.5),
+        "time_mask": Float(0.0, 0.3),
+        "frequency_mask": Float(0.0, 0.3),
+        "time_shift": Float(0.0, 0.5),
+        "time_stretch": Float(0.0, 0.3),
+        "frequency_warp": Float(0.0, 0.2),
+        "background_noise": Float(0.0, 0.1),
+        "gain": Float(0.0, 10.0),
+        "loss": Choice(losses),
+    }
+    if recurrent:
+        domains["bidirectional"] = Switch("model", dict.fromkeys(recurrent, Choice([True])))
+    common = {
+        "batch_size": domains["batch_size"],
+        "optimizer": "adamw",
+        "learning_rate": 3e-3,
+        "schedule": "one_cycle",
+        "warmup": 0.1,
+        "weight_decay": 0.02,
+        "dropout": 0.3,
+        "time_mask": 0.2,
+        "frequency_mask": 0.2,
+        "time_shift": 0.3,
+        "time_stretch": 0.2,
+        "frequency_warp": 0.1,
+        "background_noise": 0.03,
+        "gain": 6.0,
+        "loss": losses[0],
+    }
+    first = tuple(
+        Config(model=name, depth=depth, width=width, normalisation="batch", **common)
+        for name in conv
+    )
+    return Recipe(
+        Space(domains),
+        first,
+        epochs,
+        least_epochs=max(6.0, 0.4 * epochs),
+        shortest_rung=1.0,
+        replicates=3,
+        trials=12,
+    )
+
+
+def speech_recipe(asked: Question) -> Recipe:
+    """Recurrence in both directions over three frames at a time."""
+    families = asked.families or ("gru",)
+    epochs = min(60.0, max(15.0, round(90_000 / asked.num_rows)))
+    recurrent = tuple(name for name in families if name in ("rnn", "lstm", "gru"))
+    domains: dict[str, Any] = {
+        "model": Choice(families),
+        "depth": Switch("model", dict.fromkeys(recurrent, Choice([1])), Choice([3])),
+        "width": Choice([96]),
+        "kernel_size": 5,
+        "patch": 3,
+        "batch_size": 32,
+        "optimizer": Choice(["adamw", "nadamw"]),
+        "learning_rate": Float(1e-3, 8e-3, log=True),
+        "schedule": Choice(["one_cycle", "cosine"]),
+        "warmup": Choice([0.1, 0.02]),
+        "weight_decay": Float(1e-3, 0.1, log=True),
+        "clip_norm": Choice([1.0, 5.0]),
+        "dropout": Float(0.1, 0.4),
+        "time_mask": Float(0.0, 0.05),
+        "frequency_mask": Float(0.0, 0.3),
+        "time_stretch": Float(0.0, 0.2),
+        "frequency_warp": Float(0.0, 0.15),
+        "background_noise": Float(0.0, 0.1),
+        "gain": Float(0.0, 6.0),
+        "loss": Choice(asked.losses or (asked.task.loss,)),
+    }
+    if recurrent:
+        domains["bidirectional"] = Switch("model", dict.fromkeys(recurrent, Choice([True])))
+    first = tuple(
+        Config(
+            model=name,
+            depth=1,
+            width=96,
+            kernel_size=5,
+            patch=3,
+            bidirectional=True,
+            batch_size=32,
+            optimizer="adamw",
+            learning_rate=4e-3,
+            schedule="one_cycle",
+            warmup=0.1,
+            weight_decay=0.02,
+            clip_norm=5.0,
+            dropout=0.2,
+            time_mask=0.03,
+            frequency_mask=0.15,
+            time_stretch=0.1,
+            frequency_warp=0.08,
+            background_noise=0.03,
+            loss=asked.task.loss,
+        )
+        for name in recurrent
+    )
+    return Recipe(
+        Space(domains),
+        first,
+        epochs,
+        least_epochs=max(10.0, 0.4 * epochs),
+        shortest_rung=2.0,
+        replicates=2,
+        trials=8,
+    )
+
+
+def reconstruction_recipe(asked: Question) -> Recipe:
+    """Plain and variational autoencoders with a code of one length, so that errors compare."""
+    images = asked.inputs.image is not None
+    families = asked.families or ("autoencoder", "vae")
+    latent = code_length(flat_size(asked.inputs) + len(asked.inputs.cardinalities), images)
+    width = (256, 128) if images else (64, 32)
+    batch = spaces.default_batch_size(asked.num_rows)
+    epochs = float(min(200, max(20, round(800_000 / asked.num_rows))))
+    domains: dict[str, Any] = {
+        "model": Choice(families),
+        "width": Choice([width]),
+        "embedding_size": latent,
+        "activation": Choice(["relu", "gelu"] if asked.max_structures >= 8 else ["gelu"]),
+        "batch_size": batch,
+        "optimizer": Choice(["adamw", "nadamw"]),
+        "learning_rate": Float(3e-4, 1e-2, log=True),
+        "schedule": Choice(["cosine", "one_cycle"]),
+        "warmup": Choice([0.1, 0.02]),
+        "weight_decay": Float(1e-4, 0.1, log=True),
+        "clip_norm": Choice([10.0, 100.0]),
+        "dropout": Choice([0.0, 0.1]),
+        "input_noise": Choice([0.0, 0.1]),
+        "loss": Choice(asked.losses or (asked.task.loss,)),
+    }
+    if "vae" in families:
+        # Judged by the bound itself, its own weight is best; errors like a smaller one.
+        low = 0.5 if asked.task.metric == "elbo" else 0.05
+        domains["beta"] = Switch("model", {"vae": Float(low, 1.5, log=True)})
+    first = tuple(
+        Config(
+            model=name,
+            width=width,
+            embedding_size=latent,
+            activation="gelu",
+            batch_size=batch,
+            optimizer="adamw",
+            learning_rate=2e-3,
+            schedule="cosine",
+            warmup=0.1,
+            weight_decay=0.001,
+            clip_norm=100.0,
+            loss=(asked.losses or (asked.task.loss,))[0],
+        )
+        for name in families
+    )
+    return Recipe(Space(domains), first, epochs, least_epochs=5.0, shortest_rung=1.0, replicates=3)
+
+
+def code_length(num_columns: int, images: bool) -> int:
+    """Return the numbers that are kept of a row: 16 of an image, a third of a table's columns."""
+    return 16 if images else max(1, min(16, round(num_columns / 3)))
+
+
 RECIPES: dict[str, Callable[[Question], Recipe]] = {
     "table": table_recipe,
     "text": text_recipe,
     "language": language_recipe,
     "images": image_recipe,
     **dict.fromkeys(VISION_FAMILIES, vision_recipe),
+    "audio": audio_recipe,
+    "speech": speech_recipe,
+    "unlabelled_table": reconstruction_recipe,
+    "unlabelled_images": reconstruction_recipe,
     "series": series_recipe,
     "sequences": series_recipe,
     "ratings": ratings_recipe,

@@ -72,6 +72,9 @@ def prepare(
         if name not in FAMILIES_FOR[dataset.modality]:
             raise unknown_option("model", name, FAMILIES_FOR[dataset.modality])
     losses = (loss,) if isinstance(loss, str) else tuple(loss or ())
+    if dataset.task.kind == "reconstruction" and metric is None and families == ("vae",):
+        # What only variational networks have is what they are judged by where there are no others.
+        metric = "elbo"
     if metric is not None or losses:
         chosen = dataset.task.with_choice(metric=metric, loss=losses[0] if losses else None)
         dataset = dataset.with_task(chosen)

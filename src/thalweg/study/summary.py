@@ -26,7 +26,7 @@ from thalweg.study.outcome import Outcome
 from thalweg.study.rundir import RunDirectory, json_ready
 from thalweg.study.settings import Settings
 from thalweg.study.threshold import Goal, choose_threshold
-from thalweg.task import TEXT_KINDS, VISION_KINDS
+from thalweg.task import ROW_KINDS
 from thalweg.training import backend
 from thalweg.training.cohort import TrainingData
 from thalweg.training.guard import check_compiler
@@ -208,7 +208,7 @@ def _predictions(
             "true": np.round(target[chosen, 0], 6).tolist(),
             "predicted": np.round(outputs[chosen, 0], 6).tolist(),
         }
-    if task.kind in (*VISION_KINDS, *TEXT_KINDS, "multilabel"):
+    if task.kind not in ROW_KINDS:
         return None
     truth = target.argmax(1) if target.ndim == 2 else target.astype(int)
     num = len(task.classes)

@@ -18,6 +18,7 @@ from thalweg.study.baselines import (
 from thalweg.study.kneser_ney import kneser_ney
 from thalweg.study.naive import naive_baselines
 from thalweg.study.rating_baselines import baselines_of
+from thalweg.study.reconstruction_baselines import RECONSTRUCTION_BASELINES
 
 PLAIN = ("regression", "binary", "multiclass", "multilabel", "language")
 
@@ -25,6 +26,10 @@ PLAIN = ("regression", "binary", "multiclass", "multilabel", "language")
 def start_baselines(dataset: Dataset) -> BaselineRun | None:
     """Start fitting the baselines of a data set in the background; None where there are none."""
     task = dataset.task
+    if task.kind == "reconstruction":
+        return BaselineRun(
+            task, dataset.train.fields, dataset.train.target, RECONSTRUCTION_BASELINES
+        )
     if task.kind not in PLAIN:
         return None
     fits: Mapping[str, Fit] = BASELINES
@@ -36,7 +41,7 @@ def start_baselines(dataset: Dataset) -> BaselineRun | None:
         assert isinstance(dataset.encoder, SeriesEncoder)
         fits = {"linear": FLAT_BASELINES["linear"]}
         ready = naive_baselines(dataset.encoder)
-    elif dataset.modality in ("images", "sequences"):
+    elif dataset.modality in ("images", "sequences", "audio"):
         fits = FLAT_BASELINES
     elif dataset.modality == "text":
         fits = TEXT_BASELINES

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from thalweg.models.base import Network, Ragged, cut_fields, cuts_of
-from thalweg.nn import geometry, noise
+from thalweg.nn import augment, geometry, noise, spectrogram
 from thalweg.nn.layers import Context
 from thalweg.optim import rules
 from thalweg.optim.clipping import clip_by_global_norm, clip_by_value
@@ -31,18 +31,8 @@ from thalweg.training.packing import Packing
 Tree = dict[str, Any]
 Units = tuple[Any, Any]
 """Mean and scale of each regression target, [T] each."""
-AUGMENTATIONS = (
-    "flip",
-    "shift",
-    "rotation",
-    "zoom",
-    "cutout",
-    "brightness",
-    "contrast",
-    "token_dropout",
-    "token_swap",
-)
-"""Hyperparameters that change training images or texts."""
+AUGMENTATIONS = (*augment.NAMES, *spectrogram.NAMES, "token_dropout", "token_swap")
+"""Hyperparameters that change training images, recordings or texts."""
 COUNTING = ("accuracy", "balanced_accuracy", "top_5_accuracy", "f1", "f1_macro")
 """Metrics that count rows: many members, and many steps of one member, are level."""
 
@@ -98,6 +88,7 @@ class Features:
             "triplet": "margin",
             "triplet_semi_hard": "margin",
             "contrastive": "temperature",
+            "negative_elbo": "beta",
         }
         own = dict.fromkeys(owners[loss] for loss in self.losses if loss in owners)
         return (*names, *own)
@@ -215,10 +206,10 @@ class Member:
             by_class = jnp.stack([scalars[f"class:{i}"] for i in range(features.class_weight)])
             by_class = class_weights_of(rows.target, by_class)
             weight = by_class if weight is None else weight * by_class
-        augment = {name: scalars[name] for name in features.augment}
+        strengths = {name: scalars[name] for name in features.augment}
         if self.task.kind in geometry.TOGETHER:
             # What moves an image moves its mask or its boxes with it.
-            rows, augment = self._move(rows, augment, key)
+            rows, strengths = self._move(rows, strengths, key)
         context = Context(
             train=True,
             dropout=scalars["dropout"] if features.dropout else None,
@@ -227,7 +218,7 @@ class Member:
             input_noise=scalars["input_noise"] if features.input_noise else None,
             mix=scalars["mixup"] if features.mixup else None,
             cutmix=scalars["cutmix"] if features.cutmix else None,
-            augment=augment or None,
+            augment=strengths or None,
         )
         outputs, state = self.network.apply(params, state, rows.fields, context)
         per_row = self._loss_of(outputs, rows.target, scalars)

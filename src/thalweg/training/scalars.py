@@ -16,7 +16,7 @@ from thalweg.errors import SpaceError
 from thalweg.optim import rules, schedules
 from thalweg.optim.external import EXTERNAL
 from thalweg.space import HYPERPARAMETERS, Config
-from thalweg.task import TEXT_KINDS, VISION_KINDS, Task
+from thalweg.task import LABEL_KINDS, ROW_KINDS, Task
 from thalweg.training.member import AUGMENTATIONS, Features
 
 EPOCHS_ROWS = 4096
@@ -113,7 +113,7 @@ def features_of(
             "structural optimizers are compiled one by one; got "
             + ", ".join(sorted(optimizers & EXTERNAL.keys()))
         )
-    if task.kind in VISION_KINDS + TEXT_KINDS and beyond("mixup", 0.0):
+    if task.kind not in (*ROW_KINDS, *LABEL_KINDS) and beyond("mixup", 0.0):
         raise SpaceError(
             f"mixup mixes labels, which a {task.kind} task has none of to mix: leave it out, or 0"
         )
