@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,8 +90,8 @@ class History:
             scores: more is better; NaN or infinite where a training diverged, [N].
             shares: how much of a full training each score is worth, in (0, 1]; 1 by default.
         """
-        rows = {_key(point): i for i, point in enumerate(self.points)}
-        points, told = list(self.points), list(self.told)
+        rows = dict(self.rows)
+        new, told = list[np.ndarray](), list(self.told)
         done = set()
         for i, config in enumerate(configs):
             point = encode(self.space, config)
@@ -98,20 +99,28 @@ class History:
                 continue
             key = _key(point)
             if key not in rows:
-                rows[key] = len(points)
-                points.append(point)
+                rows[key] = len(self.points) + len(new)
+                new.append(point)
             done.add(key)
             share = 1.0 if shares is None else float(min(max(shares[i], 1e-6), 1.0))
             score = float(scores[i])
             told.append((rows[key], share, score if math.isfinite(score) else math.nan))
         left = [p for p in self.pending if _key(p) not in done]
         width = self.pending.shape[1]
-        return replace(
+        grown = replace(
             self,
-            points=np.array(points).reshape(-1, width),
+            points=np.concatenate([self.points, np.array(new).reshape(-1, width)]),
             told=tuple(told),
             pending=np.array(left).reshape(-1, width),
         )
+        # Thousands of trials are told batch by batch: their keys are computed once.
+        grown.__dict__["rows"] = rows
+        return grown
+
+    @cached_property
+    def rows(self) -> dict[tuple[float, ...], int]:
+        """The row of each point, by its rounded coordinates."""
+        return {_key(point): i for i, point in enumerate(self.points)}
 
     def moved_to(self, space: Space) -> History:
         """Return the history in another Space; Configs that do not lie in it are left out."""

@@ -17,6 +17,9 @@ from thalweg.space import Config, Space
 
 CANDIDATES_EACH = 24
 MOST_GOOD = 25
+MOST_BAD = 500
+"""More than these, drawn at random, tell little more of where bad ones are dense."""
+
 NUM_STARTUP = 10
 
 
@@ -75,7 +78,10 @@ class TPE:
         order = np.argsort(-np.where(np.isfinite(values), values, -np.inf), kind="stable")
         num_good = max(1, min(math.ceil(0.1 * len(values)), MOST_GOOD))
         good = Parzen(axes, history.points[order[:num_good]])
-        bad = Parzen(axes, np.concatenate([history.points[order[num_good:]], history.pending]))
+        rest = order[num_good:]
+        if len(rest) > MOST_BAD:
+            rest = rng.choice(rest, MOST_BAD, replace=False)
+        bad = Parzen(axes, np.concatenate([history.points[rest], history.pending]))
         # Each proposal has draws of its own: that is what keeps a batch apart.
         drawn = axes.settle(good.draw(num * CANDIDATES_EACH, rng))
         score = (good.log_density(drawn) - bad.log_density(drawn)).reshape(num, -1)
