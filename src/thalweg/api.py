@@ -423,9 +423,11 @@ def tune(
     pairs = held_out_pairs(best_model, outcome, loop.data, folds)
     combined: list[Combination] = []
     if (directory is not None or combine != "seeds") and not refit:
+        # Another structure is another program: those of images take seconds to compile.
+        margin = FINISH_SECONDS + (0.7 if dataset.modality == "table" else 2.5)
         combined = combinations(
             best_model, outcome.trials, outcome.kept, loop.data, folds,
-            going_on=lambda: clock.left() > FINISH_SECONDS + 0.7,
+            going_on=lambda: clock.left() > margin,
         )  # fmt: skip
     for chosen in (one for one in combined if one.name == combine):
         best_model = model_of(best_model, chosen.units, chosen.shares)

@@ -27,8 +27,8 @@ from thalweg.errors import OptionError
 LEVELS = tuple(round(0.01 * percent, 2) for percent in range(50, 100))
 """Levels of intervals that are kept."""
 
-MOST_ROWS = 20_000
-"""Held-out rows that are looked at; more of them would only cost time."""
+MOST_ROWS, MOST_NUMBERS = 20_000, 200_000
+"""Held-out rows, and outputs in all, that are looked at; more of them would only cost time."""
 
 _SMALLEST = 1e-12
 _FOLDS = 5
@@ -114,11 +114,19 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
     """
     from scipy.optimize import minimize_scalar
 
+    logs = np.log(np.maximum(probabilities, _SMALLEST))
+    right = logs * truth if truth.ndim == 2 else logs[np.arange(len(truth)), truth.astype(int)]
+    right = right.sum(1) if right.ndim == 2 else right
+
     def loss(log_temperature: float) -> float:
-        return float(row_losses(tempered(probabilities, math.exp(log_temperature)), truth).mean())
+        # −log of the tempered probability of the truth: logsumexp(log p / T) − log p_truth / T.
+        scaled = logs * math.exp(-log_temperature)
+        top = scaled.max(1)
+        total = top + np.log(np.exp(scaled - top[:, None]).sum(1))
+        return float((total - right * math.exp(-log_temperature)).mean())
 
     reach = math.log(20.0)
-    found = minimize_scalar(loss, bounds=(-reach, reach), method="bounded")
+    found = minimize_scalar(loss, bounds=(-reach, reach), method="bounded", options={"xatol": 1e-3})
     return float(math.exp(found.x))
 
 
@@ -179,9 +187,10 @@ def held_out_outputs(pairs: Sequence[tuple[Any, Any]]) -> HeldOut:
     outputs, truth = [], []
     for model, rows in pairs:
         num = len(rows.validation_target)
+        most = min(MOST_ROWS, max(1, MOST_NUMBERS // max(1, model.task.num_outputs)))
         some = np.arange(num)
-        if num > MOST_ROWS:
-            some = np.sort(np.random.default_rng(0xCA1).permutation(num)[:MOST_ROWS])
+        if num > most:
+            some = np.sort(np.random.default_rng(0xCA1).permutation(num)[:most])
         outputs.append(model.outputs({n: v[some] for n, v in rows.validation_fields.items()}))
         target = np.asarray(rows.validation_target[some])
         if model.task.kind == "regression":
