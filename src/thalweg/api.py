@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "Study", "load", "train", "tune"]
 
+LOOKING_SECONDS = 1.5
+"""Seconds that must be left for looking at the rows."""
+
+WEIGHING_SECONDS = 3.0
+"""Seconds that must be left for the importance of settings."""
+
 FINISH_SECONDS = 0.8
 """What writing the run and its report may take; pictures leave it over."""
 
@@ -253,6 +259,7 @@ def tune(
     combine: str = "seeds",
     baselines: bool = True,
     refit: bool = False,
+    growth: bool = True,
     goal: str | None = None,
     calibrate: bool = False,
     run: str | Path | None = None,
@@ -301,6 +308,9 @@ def tune(
         baselines: whether to fit simple models for comparison: for tables a constant, a linear
             model and boosted trees, for series naive forecasts, for ratings biases.
         refit: whether to train the winner again on training and validation rows.
+        growth: whether to train the winner on parts of the training rows too, to tell whether more
+            would help: with a budget of 40 trials or more, or where it takes less than a tenth of
+            the time.
         goal: binary tasks: what the model's threshold is chosen for, on held-out rows: ``"f1"``,
             ``"balanced_accuracy"``, ``"matthews_corrcoef"``, ``"recall=0.9"`` (most precision
             there), ``"precision=0.8"`` (most recall there) or ``"cost=10"`` (a missed event costs
@@ -326,10 +336,13 @@ def tune(
         (1,)
     """
     from thalweg.evidence import answers
+    from thalweg.evidence.importance import importances
+    from thalweg.evidence.rows import row_findings
     from thalweg.explain import reference_of
     from thalweg.explain.studied import Explained, explain_study
     from thalweg.models import InputShape
     from thalweg.report.pictures import paint
+    from thalweg.study import checks
     from thalweg.study.calibration import fit_calibration, held_out_outputs
     from thalweg.study.ensemble import COMBINATIONS, Combination, model_of, pairs_of
     from thalweg.study.ensemble import combine as combinations
@@ -367,6 +380,7 @@ def tune(
         finalists=finalists,
         seeds=seeds,
         refit=refit,
+        growth=growth,
         seed=seed,
     )
     task = dataset.task
@@ -405,6 +419,7 @@ def tune(
             if directory is not None:
                 directory.abandon()
             raise
+        parts = _grown(loop, outcome, interrupted) if settings.growth else []
     if refit and not interrupted():
         rows = concatenate([dataset.train, dataset.validation])
         full = outcome.plan.get("epochs", settings.epochs)
@@ -487,6 +502,21 @@ def tune(
         key: summary[key] for key in ("name", "metric", "validation", "test", "versions", "seed")
     }
     records = [trial.to_dict() for trial in outcome.trials]
+    if parts:
+        summary["fractions"] = parts
+    if clock.left() > LOOKING_SECONDS:
+        held = checks.held_predictions(dataset, best_model, outcome, loop.data, folds)
+        summary["rows"] = json_ready(
+            row_findings(
+                checks.row_keys(dataset),
+                checks.native_columns(dataset),
+                checks.plain_targets(dataset),
+                held if not refit else None,
+                task.kind,
+            )
+        )
+    if clock.left() > WEIGHING_SECONDS:
+        summary["importance"] = importances(records, summary)
     summary["answers"] = [answer.to_dict() for answer in answers(records, summary)]
     drawn = {**{picture.name: picture.png for picture in pictures}, **explained.pictures}
     study = Study(summary, records, best_model, directory, drawn)
@@ -536,6 +566,23 @@ def _calibration_record(
                 line |= {"coverage": share, "low": low, "high": high}
             lines.append(line)
     return {**record, "intervals": lines, "num_tested": len(part)}
+def _grown(loop: Any, outcome: Outcome, interrupted: Any) -> list[dict[str, Any]]:
+    """Train the winner on parts of the rows, where the budget was planned to have room for it."""
+    from thalweg.study.fractions import LEAST_TRIALS, train_on_fractions
+
+    time, epochs = loop.time, outcome.plan.get("epochs", loop.settings.epochs)
+    planned = float(outcome.plan.get("growth_seconds") or 0.0)
+    if time.settings.budget.seconds is not None and not planned:
+        return []
+    if time.settings.budget.seconds is None and len(outcome.trials) < LEAST_TRIALS:
+        return []
+    reserve = time.reserve - planned
+    return train_on_fractions(
+        loop.engines,
+        outcome.replicates,
+        epochs,
+        lambda: interrupted() or time.clock.left() < reserve,
+    )
 
 
 def _best_alone(outcome: Outcome) -> list[Any]:

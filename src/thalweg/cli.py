@@ -230,6 +230,9 @@ def fit(
     refit: Annotated[
         bool, typer.Option("--refit", help="Train the winner again on the validation rows too.")
     ] = False,
+    growth: Annotated[
+        bool, typer.Option(help="Train the winner on parts of the rows too: would more help?")
+    ] = True,
     goal: Annotated[
         str | None,
         typer.Option(
@@ -335,6 +338,7 @@ def fit(
             ensemble=ensemble,
             combine=combine,
             refit=refit,
+            growth=growth,
             goal=goal,
             calibrate=calibrate,
             run=run,

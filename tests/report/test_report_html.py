@@ -98,6 +98,15 @@ def test_the_report_is_whole_and_self_contained() -> None:
         "classes": list("abcdefghij"),
     }
     summary["forecasts"] = make_forecasts()
+    summary["importance"] = [
+        {"name": "dropout", "share": 0.7, "low": 0.5, "high": 0.9, "real": True},
+        {"name": "ema", "share": 0.3, "low": 0.0, "high": 0.6, "real": False},
+    ]
+    summary["fractions"] = [
+        {"trial": i, "rows": size, "score": 0.9 + 0.01 * size / 800}
+        for i in (60, 61)
+        for size in (100, 200, 400, 800)
+    ]
     page = report(records, summary)
     found = outline(page)
     assert len(found.ids) == len(set(found.ids))

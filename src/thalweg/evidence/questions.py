@@ -9,9 +9,12 @@ from thalweg.evidence.answer import Answer
 from thalweg.evidence.certainty import answer_certainty
 from thalweg.evidence.dropping import answer_dropping
 from thalweg.evidence.factors import answer_factors
+from thalweg.evidence.growth import answer_growth
+from thalweg.evidence.importance import answer_importance
 from thalweg.evidence.models import answer_model
 from thalweg.evidence.overfitting import answer_overfitting
 from thalweg.evidence.rates import answer_rates
+from thalweg.evidence.rows import answer_rows
 from thalweg.evidence.tradeoff import answer_tradeoff
 from thalweg.evidence.trouble import answer_trouble
 from thalweg.evidence.view import View
@@ -21,10 +24,13 @@ QUESTIONS: dict[str, Callable[[View], list[Answer]]] = {
     "certainty": answer_certainty,
     "factors": answer_factors,
     "rates": answer_rates,
+    "importance": answer_importance,
     "overfitting": answer_overfitting,
     "tradeoff": answer_tradeoff,
     "trouble": answer_trouble,
     "dropping": answer_dropping,
+    "growth": answer_growth,
+    "rows": answer_rows,
 }
 """Each family of answers; every function gives none where its question was not put to the test."""
 

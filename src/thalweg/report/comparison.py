@@ -13,7 +13,8 @@ from thalweg.evidence.comparison import TARGETS, Experiment
 from thalweg.evidence.effort import expected_best, performance_profile
 from thalweg.evidence.standings import experiment_of, pair_rows
 from thalweg.evidence.view import number, plain, short
-from thalweg.report.figures import Figure, trial_title
+from thalweg.report.drawing import Figure
+from thalweg.report.figures import trial_title
 from thalweg.report.html import (
     answers_html,
     cost_html,

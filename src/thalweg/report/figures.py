@@ -13,6 +13,8 @@ from thalweg.evidence.answer import Answer
 from thalweg.evidence.certainty import finalist_table
 from thalweg.evidence.rates import basins
 from thalweg.evidence.view import Candidate, View, number, plain, short
+from thalweg.report.drawing import Figure
+from thalweg.report.insight import importance, rows_wanted
 from thalweg.report.svg import Plot, Scale, escape, focus, spread, thin
 
 TOP = 8
@@ -21,21 +23,6 @@ MAX_POINTS = 48
 MAX_PANELS = 12
 MAX_PARALLEL = 400
 _MAX_CLASSES = 30
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure.
-
-    Args:
-        title: its heading.
-        caption: how to read it.
-        body: HTML, most often SVG.
-    """
-
-    title: str
-    caption: str
-    body: str
 
 
 def trial_title(view: View, record: Mapping[str, Any]) -> str:
@@ -780,5 +767,7 @@ FIGURES: dict[str, Callable[[View], Figure | None]] = {
     "predictions": predictions,
     "parallel": parallel_coordinates,
     "isolation": isolation_plots,
+    "importance": importance,
+    "growth": rows_wanted,
 }
 """The figures in the order of the report."""

@@ -38,6 +38,7 @@ class Settings:
         seed: seed of everything.
         first: Configs to try before the searcher's.
         refit: whether time is kept for training the winner again on all rows.
+        growth: whether the winner is trained on parts of the rows, where that takes little.
     """
 
     space: Space
@@ -59,3 +60,4 @@ class Settings:
     seed: int = 0
     first: tuple[Config, ...] = ()
     refit: bool = False
+    growth: bool = False

@@ -49,6 +49,7 @@ def prepare(
     finalists: int | None = None,
     seeds: int = 5,
     refit: bool = False,
+    growth: bool = False,
     seed: int = 0,
 ) -> tuple[Dataset, Settings]:
     """Check the options of ``tune`` and return the data set and how the study will be run."""
@@ -135,6 +136,7 @@ def prepare(
         seed=seed,
         first=tuple(first),
         refit=refit,
+        growth=growth,
     )
     return dataset, settings
 
@@ -190,12 +192,11 @@ def training_data(dataset: Dataset, train: Any) -> TrainingData:
     )
 
 
-def make_folds(dataset: Dataset, num_folds: int) -> list[TrainingData]:
-    """Return the splits on which finalists are compared; none where the data is large.
+def fold_index(dataset: Dataset, num_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the rows that train and those that are held out, fold by fold; none for large data.
 
-    The rows are those of training and validation. All splits have the same shapes (a few rows of
-    the larger folds sit out), so that they share one program. The encoder is the one fitted on the
-    training rows; no target enters it but the scale of a regression target.
+    They count through the training and then the validation rows. All folds have the same sizes (a
+    few rows of the larger ones sit out), so that they share one program.
     """
     rows = concatenate([dataset.train, dataset.validation])
     num_rows = len(rows)
@@ -209,15 +210,27 @@ def make_folds(dataset: Dataset, num_folds: int) -> list[TrainingData]:
     else:
         spread["labels"] = rows.target.argmax(1) if rows.target.ndim == 2 else rows.target
     ids = fold_ids(num_rows, num_folds, seed=dataset.seed, **spread)
-    arrays = training_data(dataset, rows)
     sizes = np.bincount(ids, minlength=num_folds)
     num_train, num_held = num_rows - int(sizes.max()), int(sizes.min())
     rng = np.random.default_rng([dataset.seed, 0xF01])
-    splits = []
+    index = []
     for fold in range(num_folds):
         train = rng.permutation(np.flatnonzero(ids != fold))[:num_train]
-        splits.append(arrays.split(np.sort(train), np.flatnonzero(ids == fold)[:num_held]))
-    return splits
+        index.append((np.sort(train), np.flatnonzero(ids == fold)[:num_held]))
+    return index
+
+
+def make_folds(dataset: Dataset, num_folds: int) -> list[TrainingData]:
+    """Return the splits on which finalists are compared; none where the data is large.
+
+    The encoder is the one fitted on the training rows; no target enters it but the scale of a
+    regression target.
+    """
+    index = fold_index(dataset, num_folds)
+    if not index:
+        return []
+    arrays = training_data(dataset, concatenate([dataset.train, dataset.validation]))
+    return [arrays.split(train, held) for train, held in index]
 
 
 def dry_run(data: Any, target: Any = None, *, budget: Budget, **options: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from thalweg.search import LEARNING
 from thalweg.study.budget import Clock
+from thalweg.study.fractions import num_trainings
 from thalweg.study.pacing import (
     BRACKET_SIZES,
     CONFIRM_SHARE,
@@ -20,6 +21,9 @@ from thalweg.study.settings import Settings
 
 FINISH_SECONDS = 1.5
 LEARNING_BRACKETS = 3
+GROWTH_SHARE = 0.1
+"""Share of the time that training the winner on parts of the rows may take."""
+
 EXPLORE_SHARE = 0.45
 """Share of the time that the first bracket may take, where there are to be several."""
 
@@ -59,7 +63,8 @@ class TimePlan:
 
         Returns:
             ``epochs`` of a full training; ``bracket``, the Configs that the first one should have,
-            and ``first_bracket``, those it can have; what confirming takes.
+            and ``first_bracket``, those it can have; what confirming takes, and training on parts
+            of the rows (0 where there is no time for it).
         """
         settings = self.settings
         left = max(self.clock.left() - self.reserve, 0.1)
@@ -74,6 +79,12 @@ class TimePlan:
             # More rows than before, and one more program to compile.
             self.reserve += 2.0 + 1.5 * settings.num_replicates * epochs * speed
             left = max(self.clock.left() - self.reserve, 0.1)
+        parts = 0.0
+        if settings.growth:
+            parts = 1.4 * num_trainings(settings.num_replicates) * epochs * speed
+            parts = parts if parts < GROWTH_SHARE * left else 0.0
+            self.reserve += parts
+            left -= parts
         confirm = self.confirm_seconds(epochs * speed)
         room = (left - confirm) * EXPLORE_SHARE / speed
         return {
@@ -82,6 +93,7 @@ class TimePlan:
             "first_bracket": bracket_size(settings, room, epochs, most),
             "seconds_per_member_epoch": speed,
             "confirm_seconds": round(confirm, 2),
+            "growth_seconds": round(parts, 2),
         }
 
     def confirm_seconds(self, training: float) -> float:
