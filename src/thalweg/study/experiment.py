@@ -26,7 +26,6 @@ from thalweg.study.outcome import Weights
 from thalweg.study.pacing import member_epoch_seconds
 from thalweg.study.records import Phase, Trial
 from thalweg.task import Task
-from thalweg.training import backend
 from thalweg.training.cohort import TrainingData, run_tasks
 
 DEFAULT_POINTS = 16
@@ -385,9 +384,8 @@ def summarise_arms(
     from collections import Counter
 
     from thalweg.study.model import Model
-    from thalweg.study.summary import versions
+    from thalweg.study.summary import about_data
 
-    task = dataset.task
     inputs = InputShape.from_dict(dataset.input_shape).to_dict()
 
     def model_of(trial: Trial) -> Model:
@@ -411,19 +409,8 @@ def summarise_arms(
             design.arms, arms.explored, arms.confirmed, scores, strict=True
         )
     ]
-    rows = {name: len(part) for name, part in dataset.parts.items()}
     return {
-        "name": dataset.name,
-        "task": {
-            "kind": task.kind,
-            "target": list(task.targets),
-            "classes": list(task.classes),
-            "rows": rows,
-            "features": dataset.num_features,
-            "loss": task.loss,
-        },
-        "metric": task.metric,
-        "direction": task.direction,
+        **about_data(dataset),
         "comparison": {
             **design.to_dict(),
             "arms": entries,
@@ -441,10 +428,7 @@ def summarise_arms(
             "train": round(arms.train_seconds, 3),
         },
         "budget_seconds": clock.budget.seconds,
-        "device": backend.device_name(),
-        "versions": versions(),
         "seed": settings.seed,
         "command": command,
-        "fingerprint": dataset.fingerprint,
         "notices": [*dataset.notices, *arms.notices],
     }

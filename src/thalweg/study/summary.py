@@ -134,6 +134,27 @@ def summarise(
     return json_ready(summary)
 
 
+def about_data(dataset: Dataset) -> dict[str, Any]:
+    """Return what every summary says of the data, the task, the machine and the versions."""
+    task = dataset.task
+    return {
+        "name": dataset.name,
+        "task": {
+            "kind": task.kind,
+            "target": list(task.targets),
+            "classes": list(task.classes),
+            "rows": {name: len(part) for name, part in dataset.parts.items()},
+            "features": dataset.num_features,
+            "loss": task.loss,
+        },
+        "metric": task.metric,
+        "direction": task.direction,
+        "device": backend.device_name(),
+        "versions": versions(),
+        "fingerprint": dataset.fingerprint,
+    }
+
+
 def _validation_scores(
     held: Sequence[tuple[Model, TrainingData]],
 ) -> tuple[dict[str, float], str]:
