@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from thalweg.comparisons import Comparison, compare
     from thalweg.data import Dataset
     from thalweg.errors import ThalwegError
+    from thalweg.rate_maps import RateMap, find_rates
     from thalweg.space import Choice, Config, Float, Int, Space, Switch
     from thalweg.task import Task
 
@@ -32,12 +33,14 @@ _HOMES = {
     "Float": "thalweg.space",
     "Int": "thalweg.space",
     "Model": "thalweg.api",
+    "RateMap": "thalweg.rate_maps",
     "Space": "thalweg.space",
     "Study": "thalweg.api",
     "Switch": "thalweg.space",
     "Task": "thalweg.task",
     "ThalwegError": "thalweg.errors",
     "compare": "thalweg.comparisons",
+    "find_rates": "thalweg.rate_maps",
     "load": "thalweg.api",
     "train": "thalweg.api",
     "tune": "thalweg.api",
@@ -51,6 +54,7 @@ __all__ = [
     "Float",
     "Int",
     "Model",
+    "RateMap",
     "Space",
     "Study",
     "Switch",
@@ -58,6 +62,7 @@ __all__ = [
     "ThalwegError",
     "__version__",
     "compare",
+    "find_rates",
     "load",
     "train",
     "tune",

@@ -148,6 +148,8 @@ class Study:
         summary = directory.read_summary()
         if "comparison" in summary:
             raise RunError(f"{path} holds a comparison: open it with Comparison.open")
+        if "rate_map" in summary:
+            raise RunError(f"{path} holds a map of learning rates: open it with RateMap.open")
         return cls(summary, directory.read_trials(), None, directory)
 
     def __repr__(self) -> str:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from thalweg import __version__
+from thalweg.commands import (
+    LOADED,
+    Json,
+    Run,
+    Source,
+    command_line,
+    compare,
+    console_for_people,
+    kinds_of,
+    names_of,
+    rates,
+    shares_of,
+    targets_of,
+    with_options_of,
+)
 from thalweg.errors import OptionError, SourceError, ThalwegError, unknown_option
 
 app = typer.Typer(
@@ -261,11 +274,11 @@ def fit(
 
     if run is not None:
         RunDirectory.check_vacant(run)
-    console = _console()
+    console = console_for_people()
     show = not quiet
     dataset = api.load(
         source,
-        _targets(target),
+        targets_of(target),
         task=task,
         metric=metric,
         validation=validation,
@@ -273,9 +286,9 @@ def fit(
         group=group,
         time=time,
         drop=tuple(drop or ()),
-        columns=_kinds(column or []),
+        columns=kinds_of(column or []),
         seed=seed,
-        fractions=_shares(split),
+        fractions=shares_of(split),
         modality=modality,
         text=tuple(text or ()),
         tokens=tokens,
@@ -299,9 +312,9 @@ def fit(
         item_table=item_table,
     )
     options: dict[str, Any] = {
-        "model": _names(model) if model else None,
+        "model": names_of(model) if model else None,
         "space": space,
-        "loss": _names(loss) if loss else None,
+        "loss": names_of(loss) if loss else None,
         "metric": metric,
         "epochs": epochs,
         "search": search,
@@ -345,180 +358,21 @@ def fit(
             write=True,
             listener=progress,
             clock=clock,
-            command=_command(),
+            command=command_line(),
         )
     _print_study(console, study)
     if as_json:
         typer.echo(json.dumps(study.summary, allow_nan=False))
 
 
-LOADED = (
-    "target", "task", "metric", "validation", "test", "group", "time", "drop", "column", "split",
-    "modality", "image_size", "horizon", "context", "series", "known", "sequence", "season", "user",
-    "item", "rating", "user_table", "item_table",
-)  # fmt: skip
-"""The options of ``fit`` that say what the data are; ``compare`` takes the same."""
-
-
-def _with_options_of(other: Callable[..., Any], names: Sequence[str]) -> Callable[[Any], Any]:
-    """Return a decorator that puts another command's options in the place of ``**options``."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        theirs = inspect.signature(other, eval_str=True).parameters
-        own = inspect.signature(function, eval_str=True)
-        kept = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        shared = [theirs[name] for name in names if name in theirs]
-        merged = own.replace(parameters=[*kept, *shared], return_annotation=None)
-        function.__signature__ = merged  # type: ignore[attr-defined]
-        function.__annotations__ = {p.name: p.annotation for p in merged.parameters.values()}
-        return function
-
-    return decorate
-
-
-@app.command()
-@_with_options_of(fit, [*LOADED, "model", "space", "loss", "epochs", "run", "seed", "quiet"])
-def compare(
-    source: Source,
-    over: Annotated[
-        str,
-        typer.Option(
-            help="What to compare: optimizer, schedule, activation, loss, model, batch_size, any "
-            "other hyperparameter, regularisation, augmentation, clipping, or a pair: "
-            "optimizer,schedule."
-        ),
-    ],
-    levels: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="NAME=A,B,C: levels to compare (repeat it for a pair); usual ones by default."
-        ),
-    ] = None,
-    nuisance: Annotated[
-        str | None,
-        typer.Option(
-            help="Hyperparameters tuned anew for each arm, separated by commas; learning rate, "
-            "weight decay, dropout and l2 by default."
-        ),
-    ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option("--budget", "-b", help="Time to spend, such as 90s, 5m or 1h30m."),
-    ] = None,
-    trials: Annotated[
-        int | None, typer.Option("--trials", "-n", help="Trials of each arm; 16 without a budget.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Fresh seeds for the best of each arm.")] = 5,
-    table: Annotated[
-        Path | None,
-        typer.Option(help="Write the standings here too: .csv, .tex or .md by its ending."),
-    ] = None,
-    as_json: Json = False,
-    **options: Any,
-) -> None:
-    """Compare optimizers, schedules, losses, … fairly: equal budgets, paired seeds, intervals."""
-    from thalweg.study.budget import Budget, Clock, process_start
-    from thalweg.study.design import check_over
-    from thalweg.study.rundir import RunDirectory
-
-    clock = Clock(Budget.of(budget), process_start())
-    factors = check_over(over)
-    named = _levels(factors, levels or [])
-    if table is not None and table.suffix.lower() not in (".csv", ".tex", ".md"):
-        raise unknown_option("the ending of --table", table.suffix, (".csv", ".tex", ".md"))
-    if options["run"] is not None:
-        RunDirectory.check_vacant(options["run"])
-    from thalweg import api
-    from thalweg.comparisons import compare as run_comparison
-    from thalweg.report.terminal import Progress
-
-    console = _console()
-    asked = {name: options[name] for name in LOADED if name in options}
-    asked |= {
-        "target": _targets(asked["target"]),
-        "drop": tuple(asked["drop"] or ()),
-        "known": tuple(asked["known"] or ()),
-        "columns": _kinds(asked.pop("column") or []),
-        "fractions": _shares(asked.pop("split")),
-    }
-    dataset = api.load(source, seed=options["seed"], **asked)
-    if not options["quiet"]:
-        for line in dataset.describe():
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    with Progress(console, enabled=not options["quiet"]) as progress:
-        comparison = run_comparison(
-            dataset,
-            over=factors,
-            levels=named,
-            nuisance=_names(nuisance) if nuisance else None,
-            trials=trials,
-            seeds=seeds,
-            model=_names(options["model"]) if options["model"] else None,
-            space=options["space"],
-            loss=_names(options["loss"]) if options["loss"] else None,
-            metric=options["metric"],
-            epochs=options["epochs"],
-            run=options["run"],
-            write=True,
-            seed=options["seed"],
-            listener=progress,
-            clock=clock,
-            command=_command(),
-        )
-    if table is not None:
-        comparison.save_table(table)
-    _print_comparison(console, comparison)
-    if as_json:
-        record = {**comparison.summary, "standings": comparison.standings()}
-        typer.echo(json.dumps(record, allow_nan=False))
-
-
-def _levels(factors: tuple[str, ...], texts: list[str]) -> dict[str, list[Any]]:
-    """Return the levels of each factor from ``NAME=A,B`` (or ``A,B`` where there is one factor)."""
-    named: dict[str, list[Any]] = {}
-    for text in texts:
-        name, sign, values = text.partition("=")
-        if not sign and len(factors) == 1:
-            name, values = factors[0], text
-        if name.strip() not in factors or not values.strip():
-            raise OptionError(
-                f"--levels takes NAME=A,B with a NAME that is compared ({', '.join(factors)}); "
-                f"got {text!r}"
-            )
-        named[name.strip()] = [_value(value.strip()) for value in values.split(",")]
-    return named
-
-
-def _value(text: str) -> Any:
-    """Return the number or truth value that a text means, or the text."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _print_comparison(console: Any, comparison: Any) -> None:
-    from thalweg.report import terminal
-    from thalweg.report.tables import standings_lines
-
-    lines = standings_lines(comparison.experiment)
-    if not console.is_terminal:
-        lines += terminal.answers_lines(comparison.answers())
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
-    if console.is_terminal:
-        console.print()
-        console.print(terminal.answers_panel(comparison.answers()))
-        console.print()
-    for line in terminal.summary_lines(comparison.summary):
-        console.print(line, markup=False, soft_wrap=True)
-    if comparison.directory is not None:
-        path = comparison.directory.report_path
-        console.print(f"report: {path}", markup=False, soft_wrap=True)
+app.command()(
+    with_options_of(fit, [*LOADED, "model", "space", "loss", "epochs", "run", "seed", "quiet"])(
+        compare
+    )
+)
+app.command()(
+    with_options_of(fit, [*LOADED, "model", "space", "epochs", "run", "seed", "quiet"])(rates)
+)
 
 
 @app.command()
@@ -531,7 +385,7 @@ def demo(
     from thalweg.report.terminal import Progress
     from thalweg.study.budget import Budget, Clock
 
-    console = _console()
+    console = console_for_people()
     for name in ("breast_cancer", "digits"):
         console.rule(f"thalweg fit {name} --budget {seconds}s")
         clock = Clock(Budget.of(seconds))
@@ -711,7 +565,7 @@ def explain(
         # A mistake is told before anything is computed.
         check_ending(output)
     model = Model.load(run)
-    with Counting(_console(), "explaining") as counting:
+    with Counting(console_for_people(), "explaining") as counting:
         found = model.explain(
             source,
             method,
@@ -753,6 +607,7 @@ def report(
     """Write the report of a run (or of a comparison) as one file."""
     from thalweg.api import Study
     from thalweg.comparisons import Comparison
+    from thalweg.rate_maps import RateMap
     from thalweg.study.rundir import RunDirectory
 
     if kind not in (None, "html", "md"):
@@ -761,9 +616,10 @@ def report(
     target = output or run / f"report{ending}"
     if kind and target.suffix.lower() != ending:
         raise OptionError(f"--format {kind} writes {ending} files; got --output {target}")
-    compared = "comparison" in RunDirectory.open(run).read_summary()
-    opened = Comparison.open(run) if compared else Study.open(run)
-    typer.echo(str(opened.report(target)))
+    summary = RunDirectory.open(run).read_summary()
+    kinds = {"comparison": Comparison, "rate_map": RateMap}
+    opened = next((home.open(run) for key, home in kinds.items() if key in summary), None)
+    typer.echo(str((opened or Study.open(run)).report(target)))
 
 
 @app.command()
@@ -832,50 +688,6 @@ def info(
 
 
 # ---------------------------------------------------------------------------------------- helpers
-
-
-def _console() -> Any:
-    """Return the console for people: stderr, so that stdout is free for results."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
-
-
-def _targets(names: list[str] | None) -> str | list[str] | None:
-    if not names:
-        return None
-    return names[0] if len(names) == 1 else names
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
-
-
-def _shares(text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise OptionError(
-            f"--split takes three numbers, such as 0.7,0.1,0.2; got {text!r}"
-        ) from None
-
-
-def _kinds(pairs: list[str]) -> dict[str, str]:
-    kinds = {}
-    for pair in pairs:
-        name, sign, kind = pair.rpartition("=")
-        if not sign or not name or not kind:
-            raise OptionError(f"--column takes NAME=KIND, such as zip=category; got {pair!r}")
-        kinds[name] = kind
-    return kinds
-
-
-def _command() -> str:
-    import shlex
-
-    return shlex.join(["thalweg", *sys.argv[1:]])
 
 
 def _write_frame(frame: Any, path: Path, method: str) -> None:

@@ -84,7 +84,7 @@ MOVES = {
     "it stays": ({("adam", "plain"): -1.0, ("adam", "clipping"): -1.0}, TIE, "No"),
     "it lowers it": ({("adam", "plain"): -0.5, ("adam", "clipping"): -1.5}, SUPPORTED, "lower"),
     "no edge any more": ({("adam", "plain"): -1.0, ("adam", "clipping"): 9.0}, SUPPORTED, "every"),
-    "no edge at all": ({("adam", "plain"): 9.0, ("adam", "clipping"): 9.0}, NOT_ENOUGH, "Not known"),
+    "no edge": ({("adam", "plain"): 9.0, ("adam", "clipping"): 9.0}, NOT_ENOUGH, "Not known"),
 }  # fmt: skip
 
 

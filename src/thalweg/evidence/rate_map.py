@@ -80,8 +80,10 @@ class RateLine:
     def edge(self) -> float:
         """The stable edge over all seeds, or NaN."""
         known = self.edges[np.isfinite(self.edges)]
-        return 10.0 ** float(known.mean()) if known.size == self.edges.size and known.size else (
-            math.nan
+        return (
+            10.0 ** float(known.mean())
+            if known.size == self.edges.size and known.size
+            else (math.nan)
         )
 
 
@@ -166,9 +168,7 @@ def shift_of(line: RateLine, plain: RateLine) -> Estimate:
     return Estimate(moved.value, moved.low - blur, moved.high + blur, moved.p)
 
 
-def rate_answers(
-    records: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
-) -> list[Answer]:
+def rate_answers(records: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[Answer]:
     """Answer which rate, how wide the basin, where the edge, and what moves it."""
     view, lines = rate_lines(records, summary)
     plain = {line.optimizer: line for line in lines if line.remedy == "plain"}
@@ -233,9 +233,7 @@ def _answer_remedies(lines: Sequence[RateLine], plain: Mapping[str, RateLine]) -
             for line in own
             if not line.unstable.any() and np.isfinite(plain[line.optimizer].edges).all()
         ]
-        trials = tuple(
-            sorted({i for line in own for i in (*line.ids, *plain[line.optimizer].ids)})
-        )
+        trials = tuple(sorted({i for line in own for i in (*line.ids, *plain[line.optimizer].ids)}))
         question = f"Does {remedy} move the stable edge?"
         if lifted:
             answers.append(
