@@ -421,7 +421,7 @@ def tune(
             if directory is not None:
                 directory.abandon()
             raise
-        parts = _grown(loop, outcome, interrupted) if settings.growth else []
+        looked = _looked_into(loop, outcome, interrupted) if settings.growth else {}
     if refit and not interrupted():
         rows = concatenate([dataset.train, dataset.validation])
         full = outcome.plan.get("epochs", settings.epochs)
@@ -504,8 +504,7 @@ def tune(
         key: summary[key] for key in ("name", "metric", "validation", "test", "versions", "seed")
     }
     records = [trial.to_dict() for trial in outcome.trials]
-    if parts:
-        summary["fractions"] = parts
+    summary |= looked
     if clock.left() > LOOKING_SECONDS:
         held = checks.held_predictions(dataset, best_model, outcome, loop.data, folds)
         summary["rows"] = json_ready(
@@ -570,21 +569,26 @@ def _calibration_record(
     return {**record, "intervals": lines, "num_tested": len(part)}
 def _grown(loop: Any, outcome: Outcome, interrupted: Any) -> list[dict[str, Any]]:
     """Train the winner on parts of the rows, where the budget was planned to have room for it."""
+def _looked_into(loop: Any, outcome: Outcome, interrupted: Any) -> dict[str, Any]:
+    """Train the winner on parts of the rows and look into its layers, as far as there is room."""
     from thalweg.study.fractions import LEAST_TRIALS, train_on_fractions
+    from thalweg.study.inside import look_inside
 
     time, epochs = loop.time, outcome.plan.get("epochs", loop.settings.epochs)
     planned = float(outcome.plan.get("growth_seconds") or 0.0)
-    if time.settings.budget.seconds is not None and not planned:
-        return []
-    if time.settings.budget.seconds is None and len(outcome.trials) < LEAST_TRIALS:
-        return []
+    timed = time.settings.budget.seconds is not None
+    if not planned if timed else len(outcome.trials) < LEAST_TRIALS:
+        return {}
     reserve = time.reserve - planned
-    return train_on_fractions(
-        loop.engines,
-        outcome.replicates,
-        epochs,
-        lambda: interrupted() or time.clock.left() < reserve,
-    )
+
+    def stop() -> bool:
+        return interrupted() or time.clock.left() < reserve
+
+    found = {
+        "layers": look_inside(loop.engines, outcome.best, epochs, stop),
+        "fractions": train_on_fractions(loop.engines, outcome.replicates, epochs, stop),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _best_alone(outcome: Outcome) -> list[Any]:

@@ -107,6 +107,13 @@ def test_the_report_is_whole_and_self_contained() -> None:
         for i in (60, 61)
         for size in (100, 200, 400, 800)
     ]
+    summary["layers"] = {
+        "step": [0, 1, 2, 4],
+        "layers": [
+            {"name": name, "gradient": [0.1] * 4, "weight": [1.0] * 4, "dead": [0.0] * 4}
+            for name in ("hidden_0", "output")
+        ],
+    }
     page = report(records, summary)
     found = outline(page)
     assert len(found.ids) == len(set(found.ids))

@@ -11,6 +11,7 @@ from thalweg.evidence.dropping import answer_dropping
 from thalweg.evidence.factors import answer_factors
 from thalweg.evidence.growth import answer_growth
 from thalweg.evidence.importance import answer_importance
+from thalweg.evidence.layers import answer_layers
 from thalweg.evidence.models import answer_model
 from thalweg.evidence.overfitting import answer_overfitting
 from thalweg.evidence.rates import answer_rates
@@ -30,6 +31,7 @@ QUESTIONS: dict[str, Callable[[View], list[Answer]]] = {
     "trouble": answer_trouble,
     "dropping": answer_dropping,
     "growth": answer_growth,
+    "layers": answer_layers,
     "rows": answer_rows,
 }
 """Each family of answers; every function gives none where its question was not put to the test."""

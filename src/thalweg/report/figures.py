@@ -14,7 +14,7 @@ from thalweg.evidence.certainty import finalist_table
 from thalweg.evidence.rates import basins
 from thalweg.evidence.view import Candidate, View, number, plain, short
 from thalweg.report.drawing import Figure
-from thalweg.report.insight import importance, rows_wanted
+from thalweg.report.insight import importance, layer_gradients, rows_wanted
 from thalweg.report.svg import Plot, Scale, escape, focus, spread, thin
 
 TOP = 8
@@ -769,5 +769,6 @@ FIGURES: dict[str, Callable[[View], Figure | None]] = {
     "isolation": isolation_plots,
     "importance": importance,
     "growth": rows_wanted,
+    "layers": layer_gradients,
 }
 """The figures in the order of the report."""

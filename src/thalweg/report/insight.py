@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 
 from thalweg.evidence.growth import growth
+from thalweg.evidence.layers import layer_courses
 from thalweg.evidence.view import View, number, plain
 from thalweg.report.drawing import Figure
-from thalweg.report.svg import Plot, spread
+from thalweg.report.svg import Plot, escape, spread, thin
 
 MOST_SHOWN = 14
 
@@ -80,4 +81,35 @@ def rows_wanted(view: View) -> Figure | None:
         "The winner trained again on parts of the training rows, one point a seed; the dashed line "
         "leads to twice as many rows, with its 95 % interval.",
         plot.svg(),
+    )
+
+
+def layer_gradients(view: View) -> Figure | None:
+    """The gradient of each layer, beside its weights, over one training of the winner."""
+    steps, courses = layer_courses(view)
+    courses = [c for c in courses if (c.relative > 0).sum() > 1]
+    if len(courses) < 2 or len(steps) < 3:
+        return None
+    # The first look stands before the first step, where a logarithmic scale has no place.
+    xs = [max(step, 0.5) for step in steps]
+    sizes = [float(v) for c in courses for v in c.relative if math.isfinite(v) and v > 0]
+    shown = [courses[i] for i in thin(courses, 12)]
+    plot = Plot(
+        720, 300, (xs[0], max(xs[-1], xs[0] * 2)), (min(sizes) * 0.7, max(sizes) * 1.4),
+        f"Gradients of {len(shown)} layers beside their weights over training", "steps",
+        "gradient / weight", x_log=True, y_log=True,
+    )  # fmt: skip
+    plot.axes(7, 5)
+    for place, course in enumerate(shown):
+        title = f"{course.name}: {course.dead[-1]:.0%} of its units dead at the end"
+        plot.line(xs, course.relative.tolist(), f"curve arm arm{place % 6}", title)
+    key = "".join(
+        f'<span><i class="arm{place % 6}"></i>{escape(course.name)}</span>'
+        for place, course in enumerate(shown)
+    )
+    return Figure(
+        "What the layers felt",
+        "Root mean square of each layer's gradient beside that of its weights, in one training of "
+        "the winner. Lines that run together are healthy; one far below the others hardly learns.",
+        f'<p class="key">{key}</p>{plot.svg()}',
     )

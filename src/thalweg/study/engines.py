@@ -87,8 +87,11 @@ class Engines:
                 self.notices.append(notice)
         return self._engines[external]
 
-    def _of_fold(self, external: str | None, fold: int | None) -> Engine:
-        """Return the engine that trains on all but one fold; all of them share their programs."""
+    def of_fold(self, external: str | None, fold: int | None) -> Engine:
+        """Return the engine that leaves a fold out (None: on the fixed split).
+
+        The engines of all folds share their programs.
+        """
         if fold is None:
             return self.of(external)
         key = (external, fold)
@@ -139,7 +142,7 @@ class Engines:
             if stop():
                 return
             (structure, fold), members = key, own[key]
-            engine = self._of_fold(structure.external, fold)
+            engine = self.of_fold(structure.external, fold)
             made[key] = engine.cohort(
                 [configs[i] for i in members],
                 [seeds[i] for i in members],
@@ -150,7 +153,7 @@ class Engines:
         # One of each structure first: the others find its program compiled.
         ahead = {(structure, fold is None): (structure, fold) for structure, fold in own}
         for structure, fold in own:
-            self._of_fold(structure.external, fold)
+            self.of_fold(structure.external, fold)
         for keys in (list(ahead.values()), [k for k in own if k not in set(ahead.values())]):
             run_tasks([lambda k=k: make(k) for k in keys], self.pool, self.workers)
         return [Group(members, made[key]) for key, members in own.items() if key in made]

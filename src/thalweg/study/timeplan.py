@@ -8,6 +8,7 @@ from typing import Any
 from thalweg.search import LEARNING
 from thalweg.study.budget import Clock
 from thalweg.study.fractions import num_trainings
+from thalweg.study.inside import COMPILE_SECONDS
 from thalweg.study.pacing import (
     BRACKET_SIZES,
     CONFIRM_SHARE,
@@ -81,7 +82,8 @@ class TimePlan:
             left = max(self.clock.left() - self.reserve, 0.1)
         parts = 0.0
         if settings.growth:
-            parts = 1.4 * num_trainings(settings.num_replicates) * epochs * speed
+            trainings = num_trainings(settings.num_replicates) + 1
+            parts = COMPILE_SECONDS + 1.4 * trainings * epochs * speed
             parts = parts if parts < GROWTH_SHARE * left else 0.0
             self.reserve += parts
             left -= parts
