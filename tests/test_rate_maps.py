@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_the_command_line_and_its_files(tmp_path: Path) -> None:
         ({"seeds": 0}, "seeds must be a whole number"),
     ],
 )
-def test_nonsense_is_told_in_one_line(options: dict[str, object], says: str) -> None:
+def test_nonsense_is_told_in_one_line(options: dict[str, Any], says: str) -> None:
     with pytest.raises(OptionError) as caught:
         tw.find_rates("iris", **options)
     assert says in str(caught.value)

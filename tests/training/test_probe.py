@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -47,7 +48,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
     def loss(params: Any) -> float:
         from thalweg.training.member import step_key
 
-        key = step_key(np.uint32(0), 0)
+        key = step_key(jnp.uint32(0), jnp.int32(0))
         return float(prober.member.loss(params, state, prober.rows, prober.scalars, key)[0])
 
     name = "hidden_1/kernel"

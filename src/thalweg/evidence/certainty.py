@@ -186,7 +186,11 @@ def _names(view: View, keys: list[str]) -> list[str]:
 
 def _spread(view: View, comparison: SeedComparison) -> str:
     text = f" One configuration varies by {view.say(comparison.seed_std)} (standard deviation)"
-    text += " from seed to seed."
+    text += " from seed to seed"
+    trials = _trial_std(view)
+    if math.isfinite(trials):
+        text += f"; the better half of the configurations by {view.say(trials)} among each other"
+    text += "."
     error = view.sampling_error(view.sign * comparison.means[0], "validation")
     if math.isfinite(error) and error > 0:
         text += (
@@ -194,6 +198,14 @@ def _spread(view: View, comparison: SeedComparison) -> str:
             f"uncertain by ±{view.say(1.96 * error)}."
         ).replace("  ", " ")
     return text
+
+
+def _trial_std(view: View) -> float:
+    """Standard deviation of the better half of the explored Configs that ran to the end."""
+    values = sorted(c.goodness for c in view.candidates if c.completed)
+    values = [value for value in values if math.isfinite(value)]
+    half = values[len(values) // 2 :]
+    return float(np.std(half, ddof=1)) if len(half) >= 4 else math.nan
 
 
 def _failures(view: View) -> str:

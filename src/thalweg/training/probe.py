@@ -77,7 +77,9 @@ class Prober:
 
     def _measure(self, params: Any, state: Any, rows: Rows, scalars: Any) -> Any:
         def loss(params: Any) -> Any:
-            return self.member.loss(params, state, rows, scalars, step_key(jnp.uint32(0), 0))[0]
+            return self.member.loss(
+                params, state, rows, scalars, step_key(jnp.uint32(0), jnp.int32(0))
+            )[0]
 
         grads = jax.grad(loss)(params)
         found = {}
