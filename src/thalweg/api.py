@@ -356,6 +356,7 @@ def tune(
     from thalweg.study.summary import as_chosen, summarise, threshold_for
     from thalweg.study.summary import held_out as held_out_pairs
     from thalweg.study.threshold import Goal
+    from thalweg.study.winner import arrays_of_the_rows, look_into_the_winner
     from thalweg.study.yardsticks import start_baselines
 
     limits = (
@@ -421,7 +422,7 @@ def tune(
             if directory is not None:
                 directory.abandon()
             raise
-        looked = _looked_into(loop, outcome, interrupted) if settings.growth else {}
+        looked = look_into_the_winner(loop, outcome, interrupted) if settings.growth else {}
     if refit and not interrupted():
         rows = concatenate([dataset.train, dataset.validation])
         full = outcome.plan.get("epochs", settings.epochs)
@@ -506,16 +507,8 @@ def tune(
     records = [trial.to_dict() for trial in outcome.trials]
     summary |= looked
     if clock.left() > LOOKING_SECONDS:
-        held = checks.held_predictions(dataset, best_model, outcome, loop.data, folds)
-        summary["rows"] = json_ready(
-            row_findings(
-                checks.row_keys(dataset),
-                checks.native_columns(dataset),
-                checks.plain_targets(dataset),
-                held if not refit else None,
-                task.kind,
-            )
-        )
+        arrays = arrays_of_the_rows(dataset, best_model, outcome, loop.data, folds, refit)
+        summary["rows"] = row_findings(**arrays)
     if clock.left() > WEIGHING_SECONDS:
         summary["importance"] = importances(records, summary)
     summary["answers"] = [answer.to_dict() for answer in answers(records, summary)]
