@@ -67,7 +67,7 @@ svg{display:block;width:100%;height:auto;overflow:visible}
 .curve.faint{stroke:var(--faint);stroke-width:.7;opacity:.42}
 .curve.good{stroke:var(--accent-soft);opacity:.85}.curve.good:hover{stroke-width:3;opacity:1}
 .curve.first{stroke:var(--accent);stroke-width:2.4}.curve.second{stroke:var(--second);stroke-width:2}
-.curve.arm{stroke-width:2}.curve.arm:hover{stroke-width:3.4}
+.line{fill:none;stroke-width:1.6}.curve.arm{stroke-width:2}.curve.arm:hover{stroke-width:3.4}
 .arm0{stroke:var(--arm0)}.arm1{stroke:var(--arm1)}.arm2{stroke:var(--arm2)}
 .arm3{stroke:var(--arm3)}.arm4{stroke:var(--arm4)}.arm5{stroke:var(--arm5)}
 .key i.arm0{border-color:var(--arm0)}.key i.arm1{border-color:var(--arm1)}

@@ -136,7 +136,7 @@ def _map(view: View, lines: Sequence[RateLine]) -> str:
             if math.isfinite(line.edge) and plot.x_scale.holds(line.edge):
                 at = plot.x_scale(line.edge)
                 plot.raw(
-                    f'<path class="edge {style}" stroke-dasharray="4 3" d="M{at:.1f} {plot.top}'
+                    f'<path class="line {style}" stroke-dasharray="4 3" d="M{at:.1f} {plot.top}'
                     f'V{plot.height - plot.bottom}"><title>{escape(line.remedy)}: unstable from '
                     f"about {short(line.edge, 2)}</title></path>"
                 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from thalweg.evidence.comparison import FEW_TRIALS, Experiment
 from thalweg.evidence.standings import standings
-from thalweg.evidence.view import number, plain, short
+from thalweg.evidence.view import number, plain
 from thalweg.report.markdown import escape as escape_markdown
 
 _LATEX = {
@@ -68,7 +68,7 @@ def standings_cells(experiment: Experiment) -> tuple[list[str], list[list[str]]]
                 "–" if not math.isfinite(p) else "<0.001" if p < 0.001 else f"{p:.3f}",
                 say(f"best_of_{FEW_TRIALS}"),
                 say("best_of_all"),
-                short(number(row["steps"]), 3) if row["steps"] is not None else "–",
+                f"{row['steps']:,.0f}" if row["steps"] is not None else "–",
                 f"{row['diverged']}/{row['trials']}",
             ]
         )
