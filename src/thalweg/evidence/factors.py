@@ -26,6 +26,7 @@ class Factor:
         level: the level of a Config, or None where the choice does not apply to it.
         always: answer even where only one level was tried.
         cost: tell each level's parameters and seconds too.
+        over: what ``compare`` calls it; empty where it compares no such thing.
     """
 
     question: str
@@ -33,6 +34,7 @@ class Factor:
     level: Callable[[Candidate], str | None]
     always: bool = False
     cost: bool = False
+    over: str = ""
 
 
 def _named(name: str, prefix: str = "") -> Callable[[Candidate], str | None]:
@@ -53,20 +55,33 @@ def _yes_no(name: str, yes: str, no: str) -> Callable[[Candidate], str | None]:
 
 
 FACTORS: dict[str, Factor] = {
-    "model": Factor("Which kind of network?", "kind", _named("model"), cost=True),
+    "model": Factor("Which kind of network?", "kind", _named("model"), cost=True, over="model"),
     "structure": Factor(
         "Which structure?", "structure", lambda candidate: candidate.structure or None, cost=True
     ),
-    "loss": Factor("Which loss?", "loss", _named("loss")),
-    "optimizer": Factor("Which optimizer?", "optimizer", _named("optimizer"), always=True),
-    "schedule": Factor("Which schedule?", "schedule", _named("schedule")),
-    "warmup": Factor("Warmup or not?", "choice", _yes_no("warmup", "warmup", "no warmup")),
-    "clip_norm": Factor(
-        "Clip gradients or not?", "choice", _yes_no("clip_norm", "clipping", "no clipping")
+    "loss": Factor("Which loss?", "loss", _named("loss"), over="loss"),
+    "optimizer": Factor(
+        "Which optimizer?", "optimizer", _named("optimizer"), always=True, over="optimizer"
     ),
-    "activation": Factor("Which activation?", "activation", _named("activation")),
-    "normalisation": Factor("Which normalisation?", "normalisation", _named("normalisation")),
-    "batch_size": Factor("Which batch size?", "batch size", _named("batch_size", "batch size ")),
+    "schedule": Factor("Which schedule?", "schedule", _named("schedule"), over="schedule"),
+    "warmup": Factor(
+        "Warmup or not?", "choice", _yes_no("warmup", "warmup", "no warmup"), over="warmup"
+    ),
+    "clip_norm": Factor(
+        "Clip gradients or not?",
+        "choice",
+        _yes_no("clip_norm", "clipping", "no clipping"),
+        over="clipping",
+    ),
+    "activation": Factor(
+        "Which activation?", "activation", _named("activation"), over="activation"
+    ),
+    "normalisation": Factor(
+        "Which normalisation?", "normalisation", _named("normalisation"), over="normalisation"
+    ),
+    "batch_size": Factor(
+        "Which batch size?", "batch size", _named("batch_size", "batch size "), over="batch_size"
+    ),
 }
 """The choices that are answered wherever more than one level was tried."""
 
@@ -193,6 +208,9 @@ def answer_factor(view: View, factor: Factor) -> list[Answer]:
             f"{_share(max(d.p for d in comparison.differences))} of the cases."
         )
         advice = _more_trials(lead, first, second)
+        if factor.over:
+            advice += f" An experiment of its own would: thalweg compare --over {factor.over}."
+    claim += _with_few(view, levels)
     rest = [name for name in beaten if unclear or name != second.name]
     if rest:
         claim += f" It beats {listed(rest)}."
@@ -257,6 +275,25 @@ def _more_trials(lead: Estimate, first: Level, second: Level) -> str:
                 f"trials of it and {second.name} would settle it, if the lead is real."
             )
     return f"Take {first.name} for now; nothing speaks against {second.name}."
+
+
+FEW = 5
+"""The small budget whose best is told beside that of all trials."""
+
+
+def _with_few(view: View, levels: tuple[Level, ...]) -> str:
+    """Say who is ahead with little tuning, where that is somebody else than with much."""
+    if levels[0].m < 2 * FEW:
+        return ""
+    few = {level.name: best_of(level.goodness, FEW) for level in levels}
+    ahead = max(levels, key=lambda level: (few[level.name], level.name))
+    if ahead is levels[0] or few[ahead.name] - few[levels[0].name] <= view.margin / 4:
+        return ""
+    return (
+        f" With the best of only {FEW} trials {ahead.name} is ahead, "
+        f"{view.say(view.sign * few[ahead.name])} against "
+        f"{view.say(view.sign * few[levels[0].name])}: it is easier to tune."
+    )
 
 
 def _costs(first: Level, second: Level) -> str:

@@ -320,7 +320,9 @@ def answer_help(view: View) -> list[Answer]:
         claim = f"No clear effect of {listed(names)}. The largest: {body}. {kind}"
         if shown.estimate.excludes_zero:
             claim += f" Alone it would pass; among the {len(effects)} looked at, it may be luck."
-        advice = "Compare with and without, everything else equal, over seeds, if it matters."
+        advice = (
+            "If it matters, an experiment of its own tells: thalweg compare --over regularisation."
+        )
     return [
         Answer(
             HELP_QUESTION, claim, value, shown.estimate.interval,
