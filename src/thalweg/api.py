@@ -344,7 +344,6 @@ def tune(
     from thalweg.explain.studied import Explained, explain_study
     from thalweg.models import InputShape
     from thalweg.report.pictures import paint
-    from thalweg.study import checks
     from thalweg.study.calibration import fit_calibration, held_out_outputs
     from thalweg.study.ensemble import COMBINATIONS, Combination, model_of, pairs_of
     from thalweg.study.ensemble import combine as combinations
@@ -560,28 +559,6 @@ def _calibration_record(
                 line |= {"coverage": share, "low": low, "high": high}
             lines.append(line)
     return {**record, "intervals": lines, "num_tested": len(part)}
-def _grown(loop: Any, outcome: Outcome, interrupted: Any) -> list[dict[str, Any]]:
-    """Train the winner on parts of the rows, where the budget was planned to have room for it."""
-def _looked_into(loop: Any, outcome: Outcome, interrupted: Any) -> dict[str, Any]:
-    """Train the winner on parts of the rows and look into its layers, as far as there is room."""
-    from thalweg.study.fractions import LEAST_TRIALS, train_on_fractions
-    from thalweg.study.inside import look_inside
-
-    time, epochs = loop.time, outcome.plan.get("epochs", loop.settings.epochs)
-    planned = float(outcome.plan.get("growth_seconds") or 0.0)
-    timed = time.settings.budget.seconds is not None
-    if not planned if timed else len(outcome.trials) < LEAST_TRIALS:
-        return {}
-    reserve = time.reserve - planned
-
-    def stop() -> bool:
-        return interrupted() or time.clock.left() < reserve
-
-    found = {
-        "layers": look_inside(loop.engines, outcome.best, epochs, stop),
-        "fractions": train_on_fractions(loop.engines, outcome.replicates, epochs, stop),
-    }
-    return {name: value for name, value in found.items() if value}
 
 
 def _best_alone(outcome: Outcome) -> list[Any]:

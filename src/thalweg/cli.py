@@ -37,22 +37,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-Source = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE",
-        help="A file (CSV, TSV, Parquet, JSON lines, Arrow; plain or compressed), a glob, a URL, "
-        "a folder of images, recordings, texts or ratings, or a named set: digits, breast_cancer, "
-        "wine, iris, diabetes; mnist, fashion_mnist, cifar10, cifar100.",
-        show_default=False,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON on stdout.")]
-Run = Annotated[
-    Path,
-    typer.Argument(metavar="RUN", help="A run directory that fit wrote.", show_default=False),
-]
-
 _INTERRUPTED = 130
 
 

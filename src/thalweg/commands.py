@@ -18,8 +18,8 @@ Source = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="A file (CSV, TSV, Parquet, JSON lines, Arrow; plain or compressed), a glob, a URL, "
-        "a folder of images or ratings, or a named set: digits, breast_cancer, wine, iris, "
-        "diabetes; mnist, fashion_mnist, cifar10, cifar100.",
+        "a folder of images, recordings, texts or ratings, or a named set: digits, breast_cancer, "
+        "wine, iris, diabetes; mnist, fashion_mnist, cifar10, cifar100.",
         show_default=False,
     ),
 ]
