@@ -223,6 +223,7 @@ def _inputs_for(family: str) -> list[dict[str, Any]]:
         "sequences": [{"sequence": (24, 1)}],
         "text": [{"tokens": (24, 9), "terms": (24, 9), "masked": True, "pretrained": encoder}],
         "language": [{"tokens": (25, 9), "masked": True, "language": True}],
+        "translation": [{"source": (8, 20), "written": (8, 20)}],
     }
     image = [{"image": (32, 32, 3), "image_mean": (127.0,) * 3, "image_std": (64.0,) * 3}]
     kinds = [kind for kind, known in FAMILIES_FOR.items() if family in known]

@@ -154,7 +154,9 @@ def fit(
     ] = None,
     modality: Annotated[
         str | None,
-        typer.Option(help="table, text, images, audio, series or ratings; inferred by default."),
+        typer.Option(
+            help="table, text, images, audio, series, ratings or translation; inferred by default."
+        ),
     ] = None,
     text: Annotated[
         list[str] | None,
@@ -165,7 +167,7 @@ def fit(
         typer.Option(help="Texts: bpe (pieces of words; the default), words or characters."),
     ] = None,
     vocabulary: Annotated[
-        int | None, typer.Option(help="Texts: different tokens at most (8000).")
+        int | None, typer.Option(help="Texts: different tokens at most (8000; translations 4000).")
     ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(help="Texts: tokens of a text that are read at most.")
@@ -202,6 +204,12 @@ def fit(
         typer.Option(help="Whole sequences: column that names the sequence of a row."),
     ] = None,
     season: Annotated[int | None, typer.Option(help="Series: steps of a season.")] = None,
+    source_column: Annotated[
+        str | None,
+        typer.Option(
+            "--source", help="Translations: column that is read; --target is what is written."
+        ),
+    ] = None,
     user: Annotated[str | None, typer.Option(help="Ratings: column of the user.")] = None,
     item: Annotated[str | None, typer.Option(help="Ratings: column of the item.")] = None,
     rating: Annotated[
@@ -289,6 +297,7 @@ def fit(
         known=tuple(known or ()),
         season=season,
         sequence=sequence,
+        source_column=source_column,
         user=user,
         item=item,
         rating=rating,

@@ -22,6 +22,7 @@ Kind = Literal[
     "language",
     "transcription",
     "reconstruction",
+    "translation",
 ]
 Direction = Literal["maximize", "minimize"]
 
@@ -43,8 +44,17 @@ SPEECH_KINDS: tuple[Kind, ...] = ("transcription",)
 UNLABELLED_KINDS: tuple[Kind, ...] = ("reconstruction",)
 """Tasks without a target: rows are squeezed into a few numbers and made again."""
 
+WRITTEN_KINDS: tuple[Kind, ...] = ("translation",)
+"""Tasks that write a text for each row: a translation, a summary, a subject line."""
+
 KINDS: tuple[Kind, ...] = (
-    ROW_KINDS + LABEL_KINDS + VISION_KINDS + TEXT_KINDS + SPEECH_KINDS + UNLABELLED_KINDS
+    ROW_KINDS
+    + LABEL_KINDS
+    + VISION_KINDS
+    + TEXT_KINDS
+    + SPEECH_KINDS
+    + UNLABELLED_KINDS
+    + WRITTEN_KINDS
 )
 
 IGNORE = 255
@@ -61,6 +71,7 @@ LOSSES: dict[Kind, tuple[str, ...]] = {
     "language": ("cross_entropy",),
     "transcription": ("ctc",),
     "reconstruction": ("negative_elbo",),
+    "translation": ("cross_entropy",),
 }
 """The losses of each head, its default first."""
 
@@ -107,6 +118,7 @@ METRICS: dict[Kind, dict[str, Direction]] = {
     "language": {"perplexity": "minimize", "log_loss": "minimize"},
     "transcription": {"character_error_rate": "minimize", "word_error_rate": "minimize"},
     "reconstruction": {"reconstruction_error": "minimize", "elbo": "maximize"},
+    "translation": {"perplexity": "minimize", "token_accuracy": "maximize"},
 }
 """The metrics of each kind of task with the direction that is better, its default first.
 
@@ -155,7 +167,7 @@ class Task:
 
         Of a detection it is the classes (a head adds its boxes), of a transcription the characters
         and the blank; those of an embedding and a reconstruction are structure, a language model's
-        its vocabulary.
+        and a translation's the vocabulary.
         """
         if self.kind == "regression":
             return len(self.targets) * max(1, self.horizon)

@@ -42,6 +42,7 @@ ENCODERS = {
     "unlabelled_table": ("thalweg.data.unlabelled", "UnlabelledTableEncoder"),
     "unlabelled_images": ("thalweg.data.unlabelled", "UnlabelledImageEncoder"),
     "ratings": ("thalweg.data.ratings", "RatingsEncoder"),
+    "translation": ("thalweg.data.translations", "TranslationEncoder"),
 }
 """Where the encoder of each modality lives."""
 
@@ -60,6 +61,7 @@ class Part:
         notices: what is worth telling about these rows.
         keys: what names the rows in a table of predictions (file; user and item; series and time),
             by column, [N] each.
+        texts: texts that belong to the rows, as people read them, object [N] each by name.
     """
 
     fields: dict[str, np.ndarray]
@@ -68,6 +70,7 @@ class Part:
     rows: np.ndarray
     notices: tuple[str, ...] = ()
     keys: Mapping[str, Any] = field(default_factory=dict)
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,6 +83,7 @@ class Part:
             None if self.weight is None else self.weight[index],
             self.rows[index],
             keys={name: np.asarray(values)[index] for name, values in self.keys.items()},
+            texts={name: np.asarray(values)[index] for name, values in self.texts.items()},
         )
 
 
@@ -104,6 +108,9 @@ def concatenate(parts: Sequence[Part]) -> Part:
         keys={
             name: np.concatenate([np.asarray(part.keys[name]) for part in parts])
             for name in parts[0].keys
+        },
+        texts={
+            name: np.concatenate([part.texts[name] for part in parts]) for name in parts[0].texts
         },
     )
 

@@ -19,6 +19,7 @@ MODALITIES: dict[str, str] = {
     "audio": "thalweg.data.audio",
     "series": "thalweg.data.series",
     "ratings": "thalweg.data.ratings",
+    "translation": "thalweg.data.translations",
 }
 """What a source may hold, and the module that reads it."""
 
@@ -37,12 +38,19 @@ _OWN = {
     ),
     "ratings": ("user", "item", "rating", "user_table", "item_table", "negatives"),
     "text": ("text", "tokens", "vocabulary", "max_tokens", "pretrained"),
+    "translation": ("source_column",),
     "table": ("group", "drop", "columns"),
 }
 """Options that belong to one modality and so tell which is meant."""
 
-_SHARED = {("drop", "series"), ("group", "audio")}
-"""Options of tables that another modality knows too."""
+_SHARED = {
+    ("drop", "series"),
+    ("group", "audio"),
+    ("tokens", "translation"),
+    ("vocabulary", "translation"),
+    ("max_tokens", "translation"),
+}
+"""Options of one modality that another knows too."""
 
 
 def load(
@@ -67,15 +75,16 @@ def load(
 
     Args:
         source: a table (path, glob, URL, built-in set, frame, mapping, array, ``(X, y)``), a
-            folder or file of images, recordings, texts, a series or ratings; see ``load_table``,
-            ``load_text``, ``load_language``, ``load_images``, ``load_audio``, ``load_series`` and
-            ``load_ratings``.
+            folder or file of images, recordings, texts, a series, ratings or pairs of texts; see
+            ``load_table``, ``load_text``, ``load_language``, ``load_translation``,
+            ``load_images``, ``load_audio``, ``load_series`` and ``load_ratings``.
         target: the column to predict, or several; implied by image folders, built-in sets and
             ``(X, y)``.
-        modality: ``"table"``, ``"text"``, ``"images"``, ``"audio"``, ``"series"`` or ``"ratings"``;
-            by default from the source and from the options: ``horizon`` means a series, ``user``
-            and ``item`` ratings. A table with columns of sentences is read as texts.
-            ``"language"`` are texts to be continued, see ``load_language``.
+        modality: ``"table"``, ``"text"``, ``"images"``, ``"audio"``, ``"series"``, ``"ratings"`` or
+            ``"translation"``; by default from the source and from the options: ``horizon`` means a
+            series, ``user`` and ``item`` ratings, ``source_column`` a translation. A table with
+            columns of sentences is read as texts. ``"language"`` are texts to be continued, see
+            ``load_language``.
         task: overrules the kind of task inferred from the target; images also know
             ``"segmentation"``, ``"detection"`` and ``"embedding"``, see ``load_vision``, texts
             ``"language"``, recordings ``"transcription"``; ``"reconstruction"`` of tables and
@@ -169,12 +178,12 @@ def _load_unlabelled(
 
 
 def _modality(source: Any, target: Any, given: Mapping[str, Any]) -> str:
-    for name in ("series", "ratings", "images", "audio", "text", "table"):
+    for name in ("translation", "series", "ratings", "images", "audio", "text", "table"):
         if any(option in given for option in _OWN[name]):
             if name == "table" and import_module(MODALITIES["audio"]).claims(source, given):
                 return "audio"
             return name
-    for name in ("images", "audio", "ratings", "series", "text"):
+    for name in ("images", "audio", "translation", "ratings", "series", "text"):
         if import_module(MODALITIES[name]).claims(source, {"target": target, **given}):
             return name
     return "table"

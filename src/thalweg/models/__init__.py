@@ -19,6 +19,7 @@ from thalweg.models import (
     sequence,
     text,
     transcriber,
+    translators,
     unet,
 )
 from thalweg.models.base import (
@@ -45,6 +46,7 @@ FAMILIES: dict[str, Callable[[Structure, InputShape, int], Network]] = {
     **sequence.FAMILIES,
     "textcnn": text.build_reader,
     "bert": bert.build,
+    **translators.FAMILIES,
 }
 """Families by name: a builder from structure, inputs and number of outputs."""
 

@@ -36,6 +36,9 @@ class InputShape:
             the field ``term_weight``, float32 [N, M].
         language: whether each token is to be predicted from those before it.
         pretrained: JSON of what is known of a pretrained encoder; empty for none.
+        source: length and number of ids of the field ``source``, int32 [N, S], a text to translate.
+        written: the same of what is written, the field ``previous``, int32 [N, T].
+        shared_vocabulary: whether both have the same ids.
     """
 
     numeric: int = 0
@@ -54,6 +57,9 @@ class InputShape:
     terms: tuple[int, int] | None = None
     language: bool = False
     pretrained: str = ""
+    source: tuple[int, int] | None = None
+    written: tuple[int, int] | None = None
+    shared_vocabulary: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values."""

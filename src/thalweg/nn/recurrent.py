@@ -252,6 +252,22 @@ class Recurrent:
         )
         return jnp.swapaxes(states[::-1] if self.reverse else states, 0, 1)
 
+    def step(self, params: Params, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+        """Return the states after one step, for what is written one step at a time.
+
+        Args:
+            params: parameters by name.
+            x: inputs of the step [..., inputs].
+            h: hidden states before it [..., units].
+            c: LSTM's memory before it [..., units]; passed through by the other kinds.
+        """
+        inputs = x @ params[f"{self.name}/kernel"] + params[f"{self.name}/bias"] + self._start
+        recurrent = h @ params[f"{self.name}/recurrent"]
+        if self.kind == "gru":
+            recurrent = recurrent + params[f"{self.name}/recurrent_bias"]
+        h, c, _ = _CELLS[self.kind].forward(inputs, recurrent, h, c)
+        return h, c
+
     @property
     def _start(self) -> np.ndarray:
         """What is added to the gates' biases, [G·units]."""

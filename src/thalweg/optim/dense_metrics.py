@@ -30,6 +30,7 @@ from thalweg.nn import boxes
 from thalweg.optim import ctc, reconstruction
 from thalweg.optim.curves import Curve, areas, share
 from thalweg.optim.dense_losses import pixel_targets
+from thalweg.optim.text import FROM_COUNTS, token_counts
 from thalweg.task import IGNORE
 
 MOST_ROWS = 512
@@ -211,6 +212,7 @@ SUMMARIES: dict[str, Summary] = {
     "detection": Summary(matched, {"map_50": _map_50}),
     "transcription": Summary(ctc.error_counts, ctc.RATES),
     "reconstruction": Summary(reconstruction.terms, reconstruction.RATES),
+    "translation": Summary(token_counts, FROM_COUNTS),
 }
 """Kinds of tasks whose outputs are large and whose metrics need little of them."""
 

@@ -8,7 +8,7 @@ logits. Targets are
 * binary: whole numbers [B] (0 or 1), or floats [B], the probability of class 1;
 * multiclass: whole numbers [B] (class indices), or floats [B, C], full distributions;
 * tasks on images: see ``dense_losses.py``; transcriptions: see
-  ``ctc.py``; rows made again: see ``reconstruction.py``.
+  ``ctc.py``; rows made again: see ``reconstruction.py``; written texts: see ``text.py``.
 
 Every classification loss takes full distributions, so that label smoothing (a hyperparameter of
 all of them) and mixup (done by the caller on :func:`as_distribution`) need no loss of their own:
@@ -31,7 +31,7 @@ import numpy as np
 
 from thalweg.errors import OptionError, unknown_option
 from thalweg.nn import boxes
-from thalweg.optim import ctc, reconstruction
+from thalweg.optim import ctc, reconstruction, text
 from thalweg.optim import dense_losses as dense
 
 __all__ = [
@@ -327,6 +327,7 @@ LOSSES: dict[str, dict[str, Loss]] = {
         "l1": Loss(dense.detection_l1, source='Zhou et al., "Objects as points", 2019'),
     },
     "language": {"cross_entropy": Loss(_language_cross_entropy)},
+    "translation": {"cross_entropy": Loss(text.sequence_cross_entropy, _SMOOTHING)},
 }
 """The losses of each kind of task by name; names as in ``thalweg.task.LOSSES``.
 

@@ -36,8 +36,9 @@ from thalweg.optim import ctc, reconstruction
 from thalweg.optim import dense_metrics as dense
 from thalweg.optim.curves import Curve, areas, share
 from thalweg.optim.losses import LOSSES, Units
+from thalweg.optim.text import FROM_OUTPUTS, TEXT_SCORES, text_scores
 from thalweg.task import METRICS as NAMES
-from thalweg.task import Task
+from thalweg.task import WRITTEN_KINDS, Task
 
 __all__ = ["METRICS", "Metric", "evaluate", "score"]
 
@@ -370,6 +371,7 @@ _FUNCTIONS: dict[str, dict[str, Metric]] = {
         "reconstruction_error": reconstruction.reconstruction_error,
         "elbo": reconstruction.elbo,
     },
+    "translation": FROM_OUTPUTS,
 }
 
 METRICS: dict[str, dict[str, Metric]] = {
@@ -429,11 +431,11 @@ def score(
         predictions: regression: values [N] or [N, T] in the user's units; binary: the probability
             of class 1, [N], [N, 1], or of both classes, [N, 2]; multiclass: probabilities [N, C];
             segmentation: classes [N, H, W]; embedding: vectors of length 1 [N, E]; detection:
-            x0, y0, x1, y1, class and score [N, K, 6].
+            x0, y0, x1, y1, class and score [N, K, 6]; translation: texts [N].
         target: values in the user's units [N] or [N, T]; class indices [N]; or distributions
             (binary: float [N], the probability of class 1; multiclass: float [N, C]); masks
-            [N, H, W]; boxes with classes [N, M, 5].
-        names: metrics; all of the task's kind where it is None.
+            [N, H, W]; boxes with classes [N, M, 5]; texts [N].
+        names: metrics; all of the task's kind where it is None (of texts: ``TEXT_SCORES``).
         weight: [N], 0 or more; ``None`` weighs all rows alike.
         scale: deviation of each regression target over the training rows [T], which standardised
             metrics are told in; they are left out where it is None.
@@ -453,14 +455,19 @@ def score(
         >>> score(task, [0.1, 0.6, 0.8], [0, 0, 1], ["accuracy", "roc_auc"])
         {'accuracy': 0.6666666666666666, 'roc_auc': 1.0}
     """
-    names = tuple(NAMES[task.kind]) if names is None else tuple(names)
-    _check(task.kind, names)
+    if task.kind not in WRITTEN_KINDS:
+        names = tuple(NAMES[task.kind]) if names is None else tuple(names)
+        _check(task.kind, names)
     predictions, target = np.asarray(predictions), np.asarray(target)
     if len(predictions) != len(target) or not len(target):
         raise DataError(
             "as many predictions as targets, at least one, must be scored; got "
             f"{len(predictions)} and {len(target)}: score the rows that were predicted"
         )
+    if task.kind in WRITTEN_KINDS:
+        found = text_scores(predictions.tolist(), target.tolist())
+        return {name: found[name] for name in names or TEXT_SCORES}
+    assert names is not None
     if weight is not None:
         weight = np.asarray(weight, np.float64)
         kept = weight > 0

@@ -209,7 +209,7 @@ class BaselineRun:
         self.fits = BASELINES if fits is None else fits
         self.fitted: list[Baseline] = list(ready)
         self.failed: list[str] = []
-        if task.kind not in ("regression", "multilabel"):
+        if task.kind in ("binary", "multiclass"):
             target = target.argmax(1) if target.ndim == 2 else target.astype(np.int64)
         self._thread = threading.Thread(
             target=self._fit, args=(task, fields, target), daemon=True, name="thalweg-baselines"

@@ -20,7 +20,7 @@ from thalweg.errors import RunError
 from thalweg.files import write_atomically
 from thalweg.space import Config, Structure
 from thalweg.study.calibration import Calibration, tempered
-from thalweg.task import VISION_KINDS
+from thalweg.task import VISION_KINDS, WRITTEN_KINDS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -139,7 +139,8 @@ class Model:
             network's pixels, the best first, [N, K, 6]. Language: the probability of each token,
             1 behind the end, [N, T]. Transcription: the characters of each text as outputs, int32
             [N, L], 0 after its end. Reconstruction: ``−log p(x | z)``, divergence, squared error
-            and the first member's code, [N, 3 + Z].
+            and the first member's code, [N, 3 + Z]. Translation: the texts that beam search finds,
+            object [N].
         """
         from thalweg.optim.losses import predict_outputs
         from thalweg.training.cohort import network_outputs
@@ -150,6 +151,8 @@ class Model:
             return self._texts(fields)
         if self.task.kind == "reconstruction":
             return self._made_again(fields)[:, : NUM_TERMS + self._latent]
+        if self.task.kind in WRITTEN_KINDS:
+            return self._written(fields)
         total = 0.0
         for network, loss, share, params, state in self.networks():
             raw = network_outputs(network, params, state, fields)
@@ -316,6 +319,35 @@ class Model:
                 "trained with task='reconstruction'"
             )
 
+    def _written(self, fields: Mapping[str, np.ndarray]) -> np.ndarray:
+        from thalweg.training.writing import write
+
+        encoder: Any = self.encoder
+        source = np.asarray(fields["source"])
+        members = [params for params, _ in self.members]
+        network: Any = next(self.networks())[0]
+        tokens = write(
+            network, members, source, encoder.limits(source), num_beams=encoder.num_beams
+        )
+        return encoder.text_of(tokens)
+
+    def forced_scores(
+        self, fields: Mapping[str, np.ndarray], target: np.ndarray
+    ) -> dict[str, float]:
+        """Return the scores of a translator that is given the true tokens before each; else {}.
+
+        Args:
+            fields: arrays by field, [N, …], those of the target included.
+            target: true tokens, int32 [N, T].
+        """
+        from thalweg.training.writing import forced_scores
+
+        if self.task.kind not in WRITTEN_KINDS:
+            return {}
+        members = [params for params, _ in self.members]
+        network: Any = next(self.networks())[0]
+        return forced_scores(network, members, fields, target)
+
     def predict_proba(self, rows: Any) -> np.ndarray:
         """Return the probability of each class, [N, C], in the order of ``task.classes``.
 
@@ -403,12 +435,25 @@ class Model:
     def evaluate(self, rows: Any) -> dict[str, float]:
         """Return every metric of the task on raw rows that hold the target."""
         part = self.encoder.encode(rows, with_target=True)
+        if self.task.kind in WRITTEN_KINDS:
+            return self._text_scores(part.fields, part.target, part.texts["target"])
         return self.score(part.fields, part.target)
+
+    def _text_scores(
+        self, fields: Mapping[str, np.ndarray], target: np.ndarray, wanted: np.ndarray
+    ) -> dict[str, float]:
+        from thalweg.optim.metrics import score
+
+        written = score(self.task, self.outputs(fields), wanted)
+        return {**self.forced_scores(fields, target), **written}
 
     def score(self, fields: Mapping[str, np.ndarray], target: np.ndarray) -> dict[str, float]:
         """Return every metric of the task on encoded rows; regression targets are scaled ones."""
         from thalweg.optim.metrics import score
 
+        if self.task.kind in WRITTEN_KINDS:
+            encoder: Any = self.encoder
+            return self._text_scores(fields, target, encoder.text_of(target))
         if self.task.kind == "regression":
             target = self.encoder.target.inverse(np.asarray(target, np.float64))
         return score(

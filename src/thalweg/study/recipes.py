@@ -19,6 +19,7 @@ from thalweg.study.text_recipes import (
     text_space,
     tuning_space,
 )
+from thalweg.study.translation_recipes import TRANSLATORS, translation_plan
 from thalweg.study.vision_recipes import VISION_FAMILIES, vision_epochs, vision_space
 from thalweg.task import Task
 
@@ -173,6 +174,7 @@ FAMILIES_FOR: dict[str, tuple[str, ...]] = {
     "series": ("dlinear", *SEQUENTIAL),
     "sequences": SEQUENTIAL,
     "ratings": ("bias", "mf", "neumf", "two_tower", "linear", "mlp"),
+    "translation": TRANSLATORS,
     **VISION_FAMILIES,
 }
 """Families that can read each kind of data."""
@@ -513,6 +515,16 @@ def code_length(num_columns: int, images: bool) -> int:
     return 16 if images else max(1, min(16, round(num_columns / 3)))
 
 
+def translation_recipe(asked: Question) -> Recipe:
+    """One Transformer of a size that the budget pays for; its training is searched."""
+    space, first, epochs = translation_plan(
+        asked.inputs, asked.num_rows, asked.families, asked.seconds, asked.speed
+    )
+    return Recipe(
+        space, first, epochs, least_epochs=0.5 * epochs, shortest_rung=1.0, replicates=2, trials=3
+    )
+
+
 RECIPES: dict[str, Callable[[Question], Recipe]] = {
     "table": table_recipe,
     "text": text_recipe,
@@ -526,5 +538,6 @@ RECIPES: dict[str, Callable[[Question], Recipe]] = {
     "series": series_recipe,
     "sequences": series_recipe,
     "ratings": ratings_recipe,
+    "translation": translation_recipe,
 }
 """Recipes by modality."""

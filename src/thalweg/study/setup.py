@@ -20,6 +20,7 @@ from thalweg.study.budget import Budget
 from thalweg.study.objectives import OBJECTIVES
 from thalweg.study.recipes import FAMILIES_FOR, RECIPES, Question
 from thalweg.study.settings import BRACKETS, Settings
+from thalweg.task import WRITTEN_KINDS
 from thalweg.training import backend
 from thalweg.training.cohort import TrainingData
 from thalweg.training.plan import estimated_step_seconds
@@ -189,7 +190,14 @@ def training_data(dataset: Dataset, train: Any) -> TrainingData:
         validation_target=dataset.validation.target,
         weight=train.weight,
         units=dataset.units,
+        lengths=_lengths(train) if dataset.task.kind in WRITTEN_KINDS else None,
     )
+
+
+def _lengths(part: Any) -> dict[str, np.ndarray]:
+    """Return how many tokens of each row count in each array of tokens."""
+    arrays = {**part.fields, "target": part.target}
+    return {name: (values != 0).sum(axis=1) for name, values in arrays.items()}
 
 
 def fold_index(dataset: Dataset, num_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:

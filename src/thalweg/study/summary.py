@@ -105,6 +105,11 @@ def summarise(
         "validation": validation,
         "validation_on": held_out,
         "test": {
+            **(
+                model.forced_scores(dataset.test.fields, dataset.test.target)
+                if len(dataset.test)
+                else {}
+            ),
             **scored(lambda _: outputs, dataset.test, model.threshold),
             **_ranking(dataset, model.outputs),
         },

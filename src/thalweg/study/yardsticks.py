@@ -19,8 +19,9 @@ from thalweg.study.kneser_ney import kneser_ney
 from thalweg.study.naive import naive_baselines
 from thalweg.study.rating_baselines import baselines_of
 from thalweg.study.reconstruction_baselines import RECONSTRUCTION_BASELINES
+from thalweg.study.retrieval import RETRIEVAL
 
-PLAIN = ("regression", "binary", "multiclass", "multilabel", "language")
+PLAIN = ("regression", "binary", "multiclass", "multilabel", "language", "translation")
 
 
 def start_baselines(dataset: Dataset) -> BaselineRun | None:
@@ -49,5 +50,7 @@ def start_baselines(dataset: Dataset) -> BaselineRun | None:
         fits = {"kneser_ney": kneser_ney}
     elif dataset.modality == "ratings":
         fits = baselines_of(task)
+    elif dataset.modality == "translation":
+        fits = RETRIEVAL
     target = dataset.raw_target(dataset.train)
     return BaselineRun(task, dataset.train.fields, target, fits, ready)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -34,6 +34,7 @@ from thalweg.optim.schedules import PlateauState, plateau_init, plateau_update
 from thalweg.space import Config, Structure
 from thalweg.task import Task
 from thalweg.training import backend
+from thalweg.training.buckets import make_buckets
 from thalweg.training.feed import KEPT_FETCHES, Feed, TrainingData
 from thalweg.training.member import Carry, Features, Member, Record, Rows, step_key
 from thalweg.training.plan import (
@@ -102,6 +103,11 @@ class Engine:
         self.memory = memory or backend.available_bytes() // 2
         train_bytes = sum(a.nbytes for a in data.fields.values()) + data.target.nbytes
         self.feed = Feed(data, self.memory) if train_bytes > self.memory else None
+        self.buckets = None
+        if data.lengths and self.feed is None:
+            arrays = {**data.fields, "target": data.target}
+            longest = {name: arrays[name].shape[1] for name in data.lengths}
+            self.buckets = make_buckets(data.lengths, longest)
         held_out = self._held_out_rows()
         self.num_validation = len(held_out)
         probe = self._probe_rows()
@@ -179,7 +185,12 @@ class Engine:
         other = Engine(
             data, self.task, self.inputs, self.features, workers=self.workers, memory=self.memory
         )
-        if shapes_of((other.train, other.evaluated)) == shapes_of((self.train, self.evaluated)):
+        same = shapes_of((other.train, other.evaluated)) == shapes_of((self.train, self.evaluated))
+        if same and self.buckets is not None:
+            # The same lengths, which the program is compiled for; its last holds every row.
+            assert data.lengths is not None
+            other.buckets = replace(self.buckets, lengths=dict(data.lengths), pools={})
+        if same:
             other._compiled, other._lock = self._compiled, self._lock
         return other
 
@@ -258,6 +269,7 @@ class Engine:
             self.data.units,
             self.num_validation,
             plan.chunk,
+            self.buckets.widths if self.buckets else (),
         )
         made = _Compiled(member, plan, self._compile(member, structure, plan))
         with self._lock:
@@ -273,7 +285,8 @@ class Engine:
         num_columns = len(self.features.columns)
         table_shape = (plan.groups, plan.table_steps, plan.width, num_columns)
         index_steps = 1 if full else plan.table_steps
-        index_width = 1 if full else batch_size
+        # With several lengths the last column is each step's.
+        index_width = 1 if full else batch_size + (self.buckets is not None)
         scalar = jax.ShapeDtypeStruct((), jnp.int32)
         arguments = (
             shapes_of(_grouped(carry, plan)),
@@ -380,6 +393,12 @@ def _initial(
     )
 
 
+def _batch(train: Rows, index: Any, bucketed: bool) -> Rows:
+    if not bucketed:
+        return train.take(index)
+    return train.take(index[:-1])._replace(bucket=index[-1])
+
+
 def _advance(member: Member, plan: Plan, full: bool) -> Callable[..., Any]:
     """Return the program of a block: some steps of each group, then perhaps an evaluation."""
 
@@ -397,7 +416,7 @@ def _advance(member: Member, plan: Plan, full: bool) -> Callable[..., Any]:
     ) -> Any:
         def one_group(group: Any, carry: Any) -> Any:
             def body(t: Any, carry: Any) -> Any:
-                rows = train if full else train.take(index[group, t])
+                rows = train if full else _batch(train, index[group, t], bool(member.widths))
                 key = step_key(keys[group], first_step + t)
                 row = table[group, t]
                 if plan.width == 1:
@@ -766,11 +785,18 @@ class Cohort:
         return bool(cuts_of(self.member.network)) and self.engine.data.row_lengths is not None
 
     def _indices(self, block: _Block, first: int, length: int) -> np.ndarray:
-        index = np.zeros((self.plan.groups, self.plan.table_steps, self.batch_size), np.int32)
+        buckets = self.engine.buckets
+        width = self.batch_size + (buckets is not None)
+        index = np.zeros((self.plan.groups, self.plan.table_steps, width), np.int32)
         rows = self.engine.data.num_rows
         made: dict[int, np.ndarray] = {}
         for g, seed in enumerate(block.seeds[: block.num_groups]):
-            if seed not in made:
+            if seed in made:
+                pass
+            elif buckets is not None:
+                chosen, which = buckets.batches(seed, self.batch_size, first, length)
+                made[seed] = np.concatenate([chosen, which[:, None]], axis=1)
+            else:
                 lengths = self.engine.data.row_lengths if self._by_length else None
                 made[seed] = batch_indices(seed, rows, self.batch_size, first, length, lengths)
             index[g, :length] = made[seed]

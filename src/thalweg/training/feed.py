@@ -31,6 +31,9 @@ class TrainingData:
         validation_fields: validation rows by field, [M, …].
         validation_target: validation targets, [M, …].
         units: mean and scale of regression targets, or None where they are not scaled.
+        lengths: how many entries of a training row count in some fields (``"target"`` is the
+            target), [N] each, where rows of alike length are best trained together; see
+            ``buckets.py``.
     """
 
     fields: Mapping[str, np.ndarray]
@@ -39,6 +42,7 @@ class TrainingData:
     validation_target: np.ndarray
     weight: np.ndarray | None = None
     units: Units | None = None
+    lengths: Mapping[str, np.ndarray] | None = None
 
     @property
     def num_rows(self) -> int:
@@ -59,6 +63,9 @@ class TrainingData:
             validation_target=self.target[validation],
             weight=None if self.weight is None else self.weight[train],
             units=self.units,
+            lengths=None
+            if self.lengths is None
+            else {name: values[train] for name, values in self.lengths.items()},
         )
 
 

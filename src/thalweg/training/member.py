@@ -119,11 +119,15 @@ class Features:
 
 
 class Rows(NamedTuple):
-    """Some rows of a data set on the device: fields [B, …], target [B, …], weight [B] or None."""
+    """Some rows of a data set on the device: fields [B, …], target [B, …], weight [B] or None.
+
+    ``bucket`` is the number of the length that the rows fit into, where there are several.
+    """
 
     fields: dict[str, Array]
     target: Array
     weight: Array | None = None
+    bucket: Array | None = None
 
     def take(self, index: Array) -> Rows:
         """Return the rows with these indices."""
@@ -131,6 +135,14 @@ class Rows(NamedTuple):
             {name: values[index] for name, values in self.fields.items()},
             self.target[index],
             None if self.weight is None else self.weight[index],
+        )
+
+    def cut(self, widths: Mapping[str, int]) -> Rows:
+        """Return the rows with these fields (``"target"`` is the target) cut to a length."""
+        return self._replace(
+            fields={n: v[:, : widths[n]] if n in widths else v for n, v in self.fields.items()},
+            target=self.target[:, : widths["target"]] if "target" in widths else self.target,
+            bucket=None,
         )
 
 
@@ -176,6 +188,7 @@ class Member:
         num_validation: the first so many evaluated rows are the validation set; the rest probe
             the training set.
         chunk: rows that are predicted at a time in an evaluation; all at once where None.
+        widths: lengths that a step's rows may be cut to, see ``buckets.py``; empty for none.
     """
 
     network: Network
@@ -184,6 +197,7 @@ class Member:
     units: Units | None
     num_validation: int
     chunk: int | None = None
+    widths: tuple[Mapping[str, int], ...] = ()
 
     @cached_property
     def packing(self) -> Packing:
@@ -260,6 +274,15 @@ class Member:
         self, carry: Carry, rows: Rows, scalars: Tree, key: Array
     ) -> tuple[Array, Tree, Tree]:
         """Return loss, clipped gradients (penalties included) and the new state."""
+        if rows.bucket is not None:
+
+            def at(widths: Mapping[str, int]) -> Callable[..., tuple[Array, Tree, Tree]]:
+                return lambda carry, rows, scalars, key: self.gradients(
+                    carry, rows.cut(widths), scalars, key
+                )
+
+            branches = [at(widths) for widths in self.widths]
+            return lax.switch(rows.bucket, branches, carry, rows, scalars, key)
         features = self.features
         params = self.packing.unpack(carry.params)
 
