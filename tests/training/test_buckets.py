@@ -95,7 +95,7 @@ def test_a_step_without_the_padding_is_the_same_step(monkeypatch: Any) -> None:
     assert len(cut.buckets.widths) == 2
     whole = Engine(data(False), task, inputs, features)
 
-    def same_batches(seed: int, rows: int, size: int, first: int, num: int) -> Any:
+    def same_batches(seed: int, rows: int, size: int, first: int, num: int, _: Any) -> Any:
         del rows
         assert cut.buckets is not None
         return cut.buckets.batches(seed, size, first, num)[0]
