@@ -77,6 +77,12 @@ CASES: dict[str, dict[str, Any]] = {
         ],
         "classes": ["cat", "dog"],
     },
+    "explained": {
+        "images": IMAGES[:2],
+        "maps": [np.random.default_rng(0).normal(size=(8, 8)), np.zeros((8, 8))],
+        "captions": ["7: 95 %", ""],
+        "signed": True,
+    },
 }
 
 
