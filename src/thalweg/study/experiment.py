@@ -225,15 +225,15 @@ def run_arms(
                 )
             trainings = left / epochs / arms
             seeds = max(min(LEAST_SEEDS, seeds), min(seeds, int(CONFIRM_SHARE * trainings)))
-            num = int(max(1, min(num, trainings - seeds)))
+        upto = "up to " if timed else ""
         listener.plan(
-            f"{arms} arms, {num} trials of each ({epochs:g} epochs), then the best of each under "
-            f"{seeds} fresh seeds"
+            f"{arms} arms, {upto}{num} trials of each ({epochs:g} epochs), then the best of each "
+            f"under {seeds} fresh seeds"
         )
         start = clock.elapsed()
         explored: list[list[int]] = [[] for _ in range(arms)]
         # With a time budget in parts, each of which is known to fit before it begins.
-        block = max(LEAST_POINTS, math.ceil(num / 4)) if timed else num
+        block = min(LEAST_POINTS, num) if timed else num
         done = 0
         while done < num and not stop():
             some = range(done, min(done + block, num))
@@ -247,8 +247,9 @@ def run_arms(
             done = some.stop
             training = SLACK * (clock.elapsed() - before) / len(flat)
             room = (clock.left() - reserve) / training - arms * seeds
-            if timed and room < arms * min(block, num - done):
-                block = int(room / arms)
+            if timed:
+                # As many again as there were, as far as what was measured has room for them.
+                block = min(done, int(room / arms))
                 if block < 1:
                     break
         trials = bench.ledger.trials
