@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from thalweg.api import Model, Study, load, train, tune
+    from thalweg.api import Model, Study, load, resume, train, tune
     from thalweg.comparisons import Comparison, compare
     from thalweg.data import Dataset
     from thalweg.errors import ThalwegError
@@ -39,6 +39,7 @@ _HOMES = {
     "ThalwegError": "thalweg.errors",
     "compare": "thalweg.comparisons",
     "load": "thalweg.api",
+    "resume": "thalweg.api",
     "train": "thalweg.api",
     "tune": "thalweg.api",
 }
@@ -59,6 +60,7 @@ __all__ = [
     "__version__",
     "compare",
     "load",
+    "resume",
     "train",
     "tune",
 ]

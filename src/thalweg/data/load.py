@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from thalweg.data.big_tables import is_big, load_big_table
@@ -91,7 +93,17 @@ def load(
         >>> load("iris").task.classes
         ('setosa', 'versicolor', 'virginica')
     """
-    tabular = {"group": group, "drop": drop, "columns": columns}
+    asked = {**locals(), **own}
+    asked.pop("own")
+    dataset = _load(asked, own)
+    return replace(dataset, origin=_origin(asked))
+
+
+def _load(asked: Mapping[str, Any], own: Mapping[str, Any]) -> Dataset:
+    source, target, modality, task, time = (
+        asked[name] for name in ("source", "target", "modality", "task", "time")
+    )
+    tabular = {name: asked[name] for name in ("group", "drop", "columns")}
     given: dict[str, Any] = {
         name: value
         for name, value in {**own, **tabular}.items()
@@ -104,15 +116,8 @@ def load(
     if chosen not in MODALITIES:
         raise unknown_option("modality", chosen, MODALITIES)
     _check_options(chosen, given)
-    common: dict[str, Any] = {
-        "task": task,
-        "validation": validation,
-        "test": test,
-        "metric": metric,
-        "loss": loss,
-        "seed": seed,
-        "fractions": fractions,
-    }
+    names = ("task", "validation", "test", "metric", "loss", "seed", "fractions")
+    common: dict[str, Any] = {name: asked[name] for name in names}
     if chosen in ("table", "series", "ratings"):
         common["time"] = time
     elif time is not None:
@@ -125,6 +130,29 @@ def load(
     if chosen == "images" and kind is not None:
         return vision.load_vision(source, target, **{**common, "task": kind}, **given)
     return _loader(chosen)(source, target, **common, **given)
+
+
+def _origin(asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what ``load`` was asked for, and where; None where it holds more than plain values."""
+    given = {name: plain(value) for name, value in asked.items() if value is not None}
+    if any(value is None for value in given.values()):
+        return None
+    return {**given, "folder": str(Path.cwd())}
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON knows it, None where it does not."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        items = [plain(item) for item in value]
+        return None if any(item is None for item in items) else items
+    if isinstance(value, dict):
+        items = {name: plain(item) for name, item in value.items()}
+        return None if any(item is None for item in items.values()) else items
+    return None
 
 
 def _modality(source: Any, target: Any, given: Mapping[str, Any]) -> str:
