@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from thalweg.api import Model, Study, load, train, tune
+    from thalweg.api import Model, Study, load, resume, train, tune
     from thalweg.comparisons import Comparison, compare
     from thalweg.data import Dataset
     from thalweg.errors import ThalwegError
@@ -42,6 +42,7 @@ _HOMES = {
     "compare": "thalweg.comparisons",
     "find_rates": "thalweg.rate_maps",
     "load": "thalweg.api",
+    "resume": "thalweg.api",
     "train": "thalweg.api",
     "tune": "thalweg.api",
 }
@@ -64,6 +65,7 @@ __all__ = [
     "compare",
     "find_rates",
     "load",
+    "resume",
     "train",
     "tune",
 ]

@@ -26,10 +26,15 @@ from thalweg.task import ROW_KINDS
 
 if TYPE_CHECKING:
     from thalweg.explain import Explanation
+    from thalweg.study.callbacks import Callback
+    from thalweg.study.keeper import Keeper
     from thalweg.study.listener import Listener
     from thalweg.study.outcome import Outcome
+    from thalweg.study.request import Request
+    from thalweg.study.settings import Settings
+    from thalweg.study.store import Store
 
-__all__ = ["Model", "Study", "load", "train", "tune"]
+__all__ = ["Model", "Study", "load", "resume", "train", "tune"]
 
 LOOKING_SECONDS = 1.5
 """Seconds that must be left for looking at the rows."""
@@ -247,6 +252,7 @@ def tune(
     model: str | Sequence[str] | None = None,
     space: Space | dict[str, Any] | str | Path | None = None,
     first: Sequence[Config] = (),
+    warm_start: str | Path | None = None,
     loss: str | Sequence[str] | None = None,
     metric: str | None = None,
     epochs: float | None = None,
@@ -257,6 +263,7 @@ def tune(
     against: str | None = None,
     finalists: int | None = None,
     seeds: int = 5,
+    processes: int = 1,
     ensemble: bool = True,
     combine: str = "seeds",
     baselines: bool = True,
@@ -266,6 +273,10 @@ def tune(
     calibrate: bool = False,
     run: str | Path | None = None,
     write: bool | None = None,
+    storage: str | None = None,
+    study: str | None = None,
+    callbacks: Sequence[Callback] = (),
+    hooks: Mapping[str, str] | None = None,
     seed: int = 0,
     listener: Listener | None = None,
     clock: Clock | None = None,
@@ -285,7 +296,9 @@ def tune(
         model: family or families to try; the default depends on the kind of data: for tables
             ``mlp``, and ``linear`` too on up to 4,000 training rows.
         space: the hyperparameters and their domains: a ``Space``, a mapping, or a TOML file.
-        first: configurations to try before the search's own.
+        first: configurations to try before the search's own, such as your present settings.
+        warm_start: the run directory of an earlier study, on the same or other data: its best
+            configurations are tried first, and on the same data the searcher knows its scores.
         loss: loss or losses to try; the task's own by default.
         metric: the metric that chooses; the task's own by default.
         epochs: passes over the training rows of a full training; by default from the size of the
@@ -303,6 +316,8 @@ def tune(
             up to 8 where a time budget has room for them.
         seeds: how many fresh seeds. On fewer than 20,000 training and validation rows each trains
             on all but one of as many folds of them, so that together they have seen every row.
+        processes: how many processes are going to share the study: this one, and others that
+            ``resume`` the same run directory, or name the same ``storage`` and ``study``.
         ensemble: whether the model averages the winner's seeds (True) or is the best one of them.
         combine: what is put together: ``"seeds"`` of the winner, ``"greedy"`` for those finalists
             that are best together, ``"soup"`` for one network of averaged weights. All of them are
@@ -321,6 +336,13 @@ def tune(
             fits held-out rows best; it is fitted, measured and kept either way.
         run: the run directory; with ``write=None`` nothing is written where it is None.
         write: True writes a run directory even without ``run`` (``runs/NAME-DATE-TIME``).
+        storage: where the trials are written in Optuna's format, for its dashboard and its tools: a
+            journal file or the URL of a database (``"sqlite:///studies.db"``,
+            ``"postgresql://…"``, ``"mysql://…"``); by default ``journal.log`` in the run directory.
+        study: the study's name in that storage; by default the run directory's.
+        callbacks: told of every rung; see ``thalweg.study.callbacks``.
+        hooks: callbacks by name that ``resume`` makes again: ``{"tensorboard": FOLDER}``,
+            ``{"mlflow": EXPERIMENT}``, ``{"wandb": PROJECT}``.
         seed: seed of everything.
         listener: is told of progress.
         clock: counts from the start of the work; from the call by default.
@@ -337,26 +359,10 @@ def tune(
         >>> study.model().predict([[5.1, 3.5, 1.4, 0.2]]).shape
         (1,)
     """
-    from thalweg.evidence import answers
-    from thalweg.evidence.importance import importances
-    from thalweg.evidence.rows import row_findings
-    from thalweg.explain import reference_of
-    from thalweg.explain.studied import Explained, explain_study
-    from thalweg.models import InputShape
-    from thalweg.report.pictures import paint
-    from thalweg.study.calibration import fit_calibration, held_out_outputs
-    from thalweg.study.ensemble import COMBINATIONS, Combination, model_of, pairs_of
-    from thalweg.study.ensemble import combine as combinations
-    from thalweg.study.loop import Study as Loop
-    from thalweg.study.passages import passages, samples
-    from thalweg.study.pictures import make_pictures
-    from thalweg.study.refit import refit as train_again
-    from thalweg.study.setup import make_folds, prepare, training_data
-    from thalweg.study.summary import as_chosen, summarise, threshold_for
-    from thalweg.study.summary import held_out as held_out_pairs
+    from thalweg.study.ensemble import COMBINATIONS
+    from thalweg.study.request import new_request
+    from thalweg.study.setup import prepare
     from thalweg.study.threshold import Goal
-    from thalweg.study.winner import arrays_of_the_rows, look_into_the_winner
-    from thalweg.study.yardsticks import start_baselines
 
     limits = (
         clock.budget
@@ -371,6 +377,7 @@ def tune(
         model=model,
         space=space,
         first=first,
+        warm=warm_start,
         loss=loss,
         metric=metric,
         epochs=epochs,
@@ -381,24 +388,169 @@ def tune(
         against=against,
         finalists=finalists,
         seeds=seeds,
+        processes=processes,
         refit=refit,
         growth=growth,
         seed=seed,
     )
-    task = dataset.task
-    wanted = Goal.parse(goal) if goal is not None else None
-    if wanted is not None and task.kind != "binary":
-        raise OptionError(f"goal is for binary tasks; this one is {task.kind}: leave goal out")
+    if goal is not None and Goal.parse(goal) and dataset.task.kind != "binary":
+        raise OptionError(
+            f"goal is for binary tasks; this one is {dataset.task.kind}: leave it out"
+        )
     if combine not in COMBINATIONS:
         raise unknown_option("combine", combine, COMBINATIONS)
     if combine != "seeds" and (refit or not ensemble):
         other = "refit trains the winner alone" if refit else "without ensemble it is one network"
         raise OptionError(f"{other}: leave one of them out, or combine seeds; got {combine!r}")
-    if combine != "seeds" and task.kind not in ROW_KINDS:
-        raise OptionError(f"combine={combine!r} is for numbers and classes; this is {task.kind}")
+    if combine != "seeds" and dataset.task.kind not in ROW_KINDS:
+        raise OptionError(
+            f"combine={combine!r} is for numbers and classes; this is {dataset.task.kind}"
+        )
     directory = RunDirectory.create(run, dataset.name) if run is not None or write else None
+    options = {
+        "ensemble": ensemble,
+        "combine": combine,
+        "baselines": baselines,
+        "goal": goal,
+        "calibrate": calibrate,
+        "hooks": dict(hooks or {}),
+    }
+    if directory is None:
+        return _carry_out(dataset, settings, options, clock, listener, command, callbacks)
+    request = new_request(dataset, settings, options, directory, command, storage, study)
+    try:
+        request.write(directory.path)
+        kept = (directory, request, storage)
+        return _carry_out(dataset, settings, options, clock, listener, command, callbacks, *kept)
+    except RunError:
+        # What was found is on the disk, and can be gone on with.
+        raise
+    except ThalwegError:
+        directory.abandon()
+        raise
 
-    yardsticks = start_baselines(dataset) if baselines else None
+
+def resume(
+    run: str | Path,
+    data: Any = None,
+    *,
+    storage: str | None = None,
+    callbacks: Sequence[Callback] = (),
+    listener: Listener | None = None,
+    clock: Clock | None = None,
+) -> Study:
+    """Go on with a study whose process ended before it was finished, however it ended.
+
+    No finished trial is lost or trained twice. With a budget of trials the result is that of a
+    study that was never cut off; of a time budget, the time that was not yet spent is spent.
+
+    Args:
+        run: the run directory.
+        data: the data, where they came as arrays or frames; else they are read again from where
+            they came from. They must be the same.
+        storage: the URL of the study's database once more, where it has a password.
+        callbacks: told of every rung, as in ``tune``.
+        listener: is told of progress.
+        clock: counts from the start of the work; from the call by default.
+
+    Returns:
+        The finished study; a run that was finished already is only opened.
+
+    Raises:
+        RunError: where the directory holds no study, or the data are others.
+    """
+    from thalweg.study.request import Request, same_data
+
+    directory = RunDirectory(run)
+    request = Request.read(directory.path)
+    if directory.is_finished and not directory.was_interrupted:
+        return Study.open(run)
+    dataset = same_data(request, data, directory.path)
+    clock = clock or Clock(request.settings.budget)
+    return _carry_out(
+        dataset,
+        request.settings,
+        request.options,
+        clock,
+        listener,
+        request.command,
+        callbacks,
+        directory,
+        request,
+        storage,
+    )
+
+
+def _carry_out(
+    dataset: Dataset,
+    settings: Settings,
+    options: Mapping[str, Any],
+    clock: Clock,
+    listener: Listener | None,
+    command: str | None,
+    callbacks: Sequence[Callback] = (),
+    directory: RunDirectory | None = None,
+    request: Request | None = None,
+    storage: str | None = None,
+) -> Study:
+    """Run a study from where it stands, with what it is written to while it runs."""
+    from thalweg.study.callbacks import HOOKS
+    from thalweg.study.keeper import take
+    from thalweg.study.listener import Silent
+    from thalweg.study.status import Reporter
+    from thalweg.study.storage import open_store
+
+    told = [*callbacks, *(HOOKS[name](value) for name, value in options["hooks"].items())]
+    asked = (dataset, settings, options, clock)
+    if directory is None or request is None:
+        return _run(*asked, listener, command, told)
+    keeper = take(directory.checkpoints, request.owner)
+    try:
+        store = open_store(request, directory, dataset.task, keeper.owner, storage)
+        reporter = Reporter(listener or Silent(), directory.path)
+        return _run(*asked, reporter, command, told, directory, store, keeper)
+    finally:
+        keeper.release()
+
+
+def _run(
+    dataset: Dataset,
+    settings: Settings,
+    options: Mapping[str, Any],
+    clock: Clock,
+    listener: Listener | None,
+    command: str | None,
+    callbacks: Sequence[Callback],
+    directory: RunDirectory | None = None,
+    store: Store | None = None,
+    keeper: Keeper | None = None,
+) -> Study:
+    """Run a study from where it stands, and hand over what it found."""
+    from thalweg.evidence import answers
+    from thalweg.evidence.importance import importances
+    from thalweg.evidence.rows import row_findings
+    from thalweg.explain import reference_of
+    from thalweg.explain.studied import Explained, explain_study
+    from thalweg.models import InputShape
+    from thalweg.report.pictures import paint
+    from thalweg.study.calibration import fit_calibration, held_out_outputs
+    from thalweg.study.ensemble import Combination, model_of, pairs_of
+    from thalweg.study.ensemble import combine as combinations
+    from thalweg.study.loop import Study as Loop
+    from thalweg.study.passages import passages, samples
+    from thalweg.study.pictures import make_pictures
+    from thalweg.study.refit import refit as train_again
+    from thalweg.study.setup import make_folds, training_data
+    from thalweg.study.summary import as_chosen, summarise, threshold_for
+    from thalweg.study.summary import held_out as held_out_pairs
+    from thalweg.study.threshold import Goal
+    from thalweg.study.winner import arrays_of_the_rows, look_into_the_winner
+    from thalweg.study.yardsticks import start_baselines
+
+    task = dataset.task
+    combine, refit = options["combine"], settings.refit
+    wanted = Goal.parse(options["goal"]) if options["goal"] is not None else None
+    yardsticks = start_baselines(dataset) if options["baselines"] else None
 
     inputs = InputShape.from_dict(dataset.input_shape)
     folds = make_folds(dataset, settings.num_replicates) if settings.num_finalists else []
@@ -412,15 +564,26 @@ def tune(
             clock,
             listener,
             interrupted,
-            save=directory.write_trials if directory else lambda trials: None,
             folds=folds,
+            store=store,
+            keeper=keeper,
+            callbacks=callbacks,
         )
-        try:
-            outcome = loop.run()
-        except ThalwegError:
-            if directory is not None:
-                directory.abandon()
-            raise
+        loop.notebook.callbacks.begin(
+            {
+                "name": dataset.name,
+                "metric": task.metric,
+                "direction": task.direction,
+                "run": str(directory.path) if directory else None,
+                "command": command,
+            }
+        )
+        outcome = loop.run()
+        if directory is not None and directory.is_finished and not directory.was_interrupted:
+            # Another process that shares the study was faster.
+            assert keeper is not None
+            keeper.discard()
+            return Study.open(directory.path)
         looked = look_into_the_winner(loop, outcome, interrupted) if settings.growth else {}
     if refit and not interrupted():
         rows = concatenate([dataset.train, dataset.validation])
@@ -428,7 +591,7 @@ def tune(
         outcome.weights = train_again(
             training_data(dataset, rows), task, inputs, outcome.replicates, full
         )
-    members = outcome.weights if ensemble else _best_alone(outcome)
+    members = outcome.weights if options["ensemble"] else _best_alone(outcome)
     best_model = Model(
         encoder=dataset.encoder,
         structure=members[0].structure,
@@ -453,7 +616,7 @@ def tune(
         best_model.threshold = threshold_for(wanted, pairs)
     unseen = held_out_outputs(pairs) if task.kind in ROW_KINDS else None
     best_model.calibration = fit_calibration(task.kind, unseen)
-    if calibrate:
+    if options["calibrate"]:
         best_model = best_model.calibrate()
     pairs = [(as_chosen(one, best_model), rows) for one, rows in pairs]
     held_out = best_model.outputs(dataset.test.fields) if len(dataset.test) else None
@@ -521,6 +684,10 @@ def tune(
     summary["seconds"]["total"] = round(clock.elapsed(), 3)
     if directory is not None:
         directory.write_summary(summary)
+        directory.status_path.unlink(missing_ok=True)
+        if keeper is not None and not interrupted():
+            keeper.discard()
+    loop.notebook.callbacks.end(study.summary)
     return study
 
 

@@ -37,6 +37,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Optuna storage of the trials: a journal file, sqlite:///studies.db, postgresql://… "
+        "or mysql://…; by default journal.log in the run directory.",
+    ),
+]
+
 _INTERRUPTED = 130
 
 
@@ -250,6 +259,36 @@ def fit(
         typer.Option("--calibrate", help="Classes: scale probabilities by the fitted temperature."),
     ] = False,
     run: Annotated[Path | None, typer.Option(help="Run directory to make.")] = None,
+    first: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONFIG",
+            help="A configuration to try first, such as your present one: "
+            "optimizer=adam,learning_rate=0.01; or a JSON or TOML file of some.",
+        ),
+    ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Begin with what an earlier study found best."),
+    ] = None,
+    storage: Storage = None,
+    study: Annotated[
+        str | None,
+        typer.Option(help="Name of the study in its storage; by default the run directory's."),
+    ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(help="Processes that will share the study, by thalweg resume or --storage."),
+    ] = 1,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write TensorBoard event files there.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="EXPERIMENT", help="Log trials to MLflow.")
+    ] = None,
+    wandb: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Log trials to Weights & Biases.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
@@ -316,12 +355,17 @@ def fit(
         "widen": widen,
         "against": against,
         "seeds": seeds,
+        "processes": processes,
         "seed": seed,
     }
     from thalweg.study.setup import prepare
+    from thalweg.study.warmstart import read_configs
 
+    options["first"] = [config for given in first or [] for config in read_configs(given)]
+    named = {"tensorboard": tensorboard, "mlflow": mlflow, "wandb": wandb}
+    hooks = {name: str(value) for name, value in named.items() if value is not None}
     # A mistake in an option is told before anything else is.
-    prepare(dataset, None, clock.budget, **options)
+    prepare(dataset, None, clock.budget, warm=warm_start, **options)
     if show:
         for line in dataset.describe():
             console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -337,9 +381,10 @@ def fit(
     from thalweg.report.terminal import Progress
 
     with Progress(console, enabled=show) as progress:
-        study = api.tune(
+        found = api.tune(
             dataset,
             **options,
+            warm_start=warm_start,
             baselines=baselines,
             ensemble=ensemble,
             combine=combine,
@@ -349,10 +394,43 @@ def fit(
             calibrate=calibrate,
             run=run,
             write=True,
+            storage=storage,
+            study=study,
+            hooks=hooks,
             listener=progress,
             clock=clock,
             command=command_line(),
         )
+    _print_study(console, found)
+    if as_json:
+        typer.echo(json.dumps(found.summary, allow_nan=False))
+
+
+@app.command()
+def resume(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="The run directory of a study that was cut off.",
+            show_default=False,
+        ),
+    ],
+    storage: Storage = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
+) -> None:
+    """Go on with a study that was cut off, by a crash, a full disk or Ctrl-C."""
+    from thalweg.study.budget import Clock, process_start
+    from thalweg.study.request import Request
+
+    clock = Clock(Request.read(run).settings.budget, process_start())
+    from thalweg import api
+    from thalweg.report.terminal import Progress
+
+    console = console_for_people()
+    with Progress(console, enabled=not quiet) as progress:
+        study = api.resume(run, storage=storage, listener=progress, clock=clock)
     _print_study(console, study)
     if as_json:
         typer.echo(json.dumps(study.summary, allow_nan=False))
@@ -366,6 +444,36 @@ app.command()(
 app.command()(
     with_options_of(fit, [*LOADED, "model", "space", "epochs", "run", "seed", "quiet"])(rates)
 )
+
+
+@app.command()
+def watch(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="The run directory of a study.", show_default=False),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the present state as JSON, and stop.")
+    ] = False,
+) -> None:
+    """Show the live state of a run, from another terminal, until it is finished."""
+    from thalweg.report.terminal import watch as follow
+    from thalweg.study.request import FILE
+    from thalweg.study.rundir import RunDirectory
+    from thalweg.study.status import read_status, why_over
+
+    if not (run / FILE).exists():
+        RunDirectory.open(run)
+    directory = RunDirectory(run)
+    if as_json:
+        state = read_status(run) or {}
+        typer.echo(json.dumps({**state, "finished": directory.is_finished}))
+        return
+    follow(console_for_people(), lambda: read_status(run), lambda: why_over(run))
+    if directory.is_finished:
+        from thalweg.api import Study
+
+        _print_study(console_for_people(), Study.open(run))
 
 
 @app.command()

@@ -109,7 +109,7 @@ def test_progress_prints_lines_now_and_then_when_piped() -> None:
     assert lines[0] == "64 trials of 2 structures"
     assert len(lines) == 1 + 3 + 1  # at 0, 10 and 20 s, then the new phase
     assert lines[2] == (
-        "10 s  explore  10/64 trials  rung 1  best accuracy 0.91  12,346 steps/s  50 s left"
+        "10 s  explore  10/64 trials  rung 1  best accuracy 0.91  12,346 member-steps/s  50 s left"
     )
     assert "confirm" in lines[-1]
 

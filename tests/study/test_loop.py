@@ -265,5 +265,5 @@ def test_asking_ends_where_hardly_any_configuration_was_compiled(search):
     )
     task = tw.Task("regression", ("y",))
     study = Study(data, task, InputShape(2), settings, Clock(budget))
-    study.structures = {tw.Config(width=9).structure()}
+    study.at.structures = {tw.Config(width=9).structure()}
     assert study.ask(5) == []

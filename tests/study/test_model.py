@@ -35,10 +35,12 @@ def test_the_run_directory_holds_what_it_should(study):
     folder = study.directory.path
     files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     assert files == [
+        "journal.log",
         "model/model.json",
         "model/weights.safetensors",
         "report.html",
         "run.json",
+        "study.json",
         "trials.jsonl",
     ]
     summary = json.loads((folder / "run.json").read_text())

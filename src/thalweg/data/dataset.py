@@ -240,6 +240,7 @@ class Dataset:
         seed: seed of the split.
         split: how rows were split, for people; it begins with "at random" only where rows may be
             dealt anew.
+        origin: what to pass to ``load`` to read the same again, where that can be written down.
     """
 
     name: str
@@ -250,6 +251,7 @@ class Dataset:
     notices: tuple[str, ...] = ()
     seed: int = 0
     split: str = ""
+    origin: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.headline()}>"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from thalweg.data.big_tables import is_big, load_big_table
@@ -114,25 +116,28 @@ def load(
         >>> load("iris").task.classes
         ('setosa', 'versicolor', 'virginica')
     """
-    tabular = {"group": group, "drop": drop, "columns": columns}
+    asked = {**locals(), **own}
+    asked.pop("own")
+    dataset = _load(asked, own)
+    return replace(dataset, origin=_origin(asked))
+
+
+def _load(asked: Mapping[str, Any], own: Mapping[str, Any]) -> Dataset:
+    source, target, modality, task, time = (
+        asked[name] for name in ("source", "target", "modality", "task", "time")
+    )
+    tabular = {name: asked[name] for name in ("group", "drop", "columns")}
     given: dict[str, Any] = {
         name: value
         for name, value in {**own, **tabular}.items()
         if value is not None
         and not (isinstance(value, (str, Sequence, Mapping)) and not len(value))
     }
+    names = ("task", "validation", "test", "metric", "loss", "seed", "fractions")
+    common: dict[str, Any] = {name: asked[name] for name in names}
     if task == "reconstruction":
-        options = {
-            **given,
-            "validation": validation,
-            "test": test,
-            "time": time,
-            "metric": metric,
-            "loss": loss,
-            "seed": seed,
-            "fractions": fractions,
-        }
-        return _load_unlabelled(source, target, modality, options)
+        labelless = {name: value for name, value in common.items() if name != "task"}
+        return _load_unlabelled(source, target, modality, {**given, **labelless, "time": time})
     vision = import_module("thalweg.data.vision")
     kind = vision.vision_task(source, task, own.get("masks"), own.get("boxes"))
     if task == "language":
@@ -141,15 +146,6 @@ def load(
     if chosen not in MODALITIES:
         raise unknown_option("modality", chosen, MODALITIES)
     _check_options(chosen, given)
-    common: dict[str, Any] = {
-        "task": task,
-        "validation": validation,
-        "test": test,
-        "metric": metric,
-        "loss": loss,
-        "seed": seed,
-        "fractions": fractions,
-    }
     if chosen in ("table", "text", "series", "ratings"):
         common["time"] = time
     elif time is not None:
@@ -175,6 +171,29 @@ def _load_unlabelled(
     if modality not in (None, "table", "images"):
         raise OptionError(f"task='reconstruction' takes tables and images; got {modality!r}")
     return import_module("thalweg.data.unlabelled").load_unlabelled(source, target, **options)
+
+
+def _origin(asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what ``load`` was asked for, and where; None where it holds more than plain values."""
+    given = {name: plain(value) for name, value in asked.items() if value is not None}
+    if any(value is None for value in given.values()):
+        return None
+    return {**given, "folder": str(Path.cwd())}
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON knows it, None where it does not."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        items = [plain(item) for item in value]
+        return None if any(item is None for item in items) else items
+    if isinstance(value, dict):
+        items = {name: plain(item) for name, item in value.items()}
+        return None if any(item is None for item in items.values()) else items
+    return None
 
 
 def _modality(source: Any, target: Any, given: Mapping[str, Any]) -> str:

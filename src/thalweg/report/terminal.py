@@ -239,6 +239,19 @@ def _threshold_line(summary: Mapping[str, Any]) -> str:
     return f"threshold: {cut} for {summary['goal']}; on {split} rows {', '.join(given)}"
 
 
+STATE = (
+    "trials_done",
+    "total",
+    "best",
+    "metric",
+    "rung",
+    "throughput",
+    "seconds_left",
+    "phase",
+)
+"""What ``Progress.update`` takes."""
+
+
 class Progress:
     """A live display of a run on a terminal; plain lines now and then anywhere else.
 
@@ -293,6 +306,11 @@ class Progress:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def begin(self, started: float | None) -> None:
+        """Count from another moment of the clock than the first."""
+        if started is not None:
+            self._started = started
 
     def plan(self, text: str) -> None:
         """Show what is going to be done; it stays on the screen."""
@@ -356,7 +374,7 @@ class Progress:
         if math.isfinite(number(state.get("best"))):
             parts.append(f"best {state.get('metric') or 'score'} {short(state['best'], 4)}")
         if number(state.get("throughput")) > 0:
-            parts.append(f"{state['throughput']:,.0f} steps/s")
+            parts.append(f"{state['throughput']:,.0f} member-steps/s")
         if number(state.get("seconds_left")) >= 0:
             parts.append(f"{duration(state['seconds_left'])} left")
         return parts
@@ -373,6 +391,39 @@ class Progress:
         grid = Table.grid(padding=(0, 2))
         grid.add_row(Text(elapsed, style="dim"), bar, *[Text(part) for part in rest])
         return grid
+
+
+def watch(
+    console: Console,
+    read: Callable[[], Mapping[str, Any] | None],
+    over: Callable[[], str | None],
+    pause: float = 0.5,
+) -> None:
+    """Show the state of a run that another process carries out, until it is over.
+
+    Args:
+        console: where to show it.
+        read: returns the last state that was written down, None where there is none yet.
+        over: returns why there is nothing more to come, None while there is.
+        pause: seconds between two looks.
+    """
+    shown: list[str] = []
+    with Progress(console, clock=time.time) as progress:
+        while True:
+            ended = over()
+            state = dict(read() or {})
+            progress.begin(state.get("started"))
+            for text in [state.get("plan"), *state.get("messages", ())]:
+                if text and text not in shown:
+                    shown.append(text)
+                    progress.message(text)
+            if state.get("phase"):
+                progress.update(**{name: state.get(name) for name in STATE})
+            if ended is not None:
+                break
+            time.sleep(pause)
+    if ended:
+        console.print(Text(ended), soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

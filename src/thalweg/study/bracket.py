@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,6 +14,20 @@ from thalweg.space import Config
 from thalweg.study.engines import Group
 from thalweg.study.records import Phase, Trial
 
+Kind = Literal["halving", "population", "replay"]
+
+
+class Decision(NamedTuple):
+    """Who goes on from a rung.
+
+    Attributes:
+        alive: indices of the Configs that do.
+        levels: the epochs of all rungs, as they were planned from then on.
+    """
+
+    alive: list[int]
+    levels: list[float]
+
 
 @dataclass
 class Bracket:
@@ -19,10 +35,16 @@ class Bracket:
 
     Attributes:
         phase: why they are trained.
+        kind: what happens at the end of a rung: ``halving``, the worst are dropped;
+            ``population``, they go on from the best; ``replay``, each goes on with what its
+            schedule has from there on. Only the first can be gone on with between two rungs after
+            a crash; the others begin anew.
         configs: what is trained.
         seeds: the seed of each.
         folds: the fold that each leaves out, None for the fixed split.
-        levels: epochs after which members are judged, the last a full training.
+        full: epochs of a full training.
+        levels: epochs after which members are judged; the last is a full training, unless time made
+            it shorter.
         factor: one in so many goes on at each rung.
         num_audit: members that go on by chance at each rung.
         rng: draws them.
@@ -32,12 +54,17 @@ class Bracket:
         alive: indices of those that still train.
         audited: those that went on by chance at some rung.
         rung: the rung that they are on their way to, or reached last, from 0.
+        decisions: who went on from each rung before.
+        trained: decisions that the cohorts have carried out; fewer than there are where a
+            checkpoint was older.
     """
 
     phase: Phase
+    kind: Kind
     configs: list[Config]
     seeds: list[int]
     folds: list[int | None]
+    full: float
     levels: list[float]
     factor: int
     num_audit: int
@@ -48,6 +75,13 @@ class Bracket:
     alive: list[int] = field(default_factory=list[int])
     audited: set[int] = field(default_factory=set[int])
     rung: int = 0
+    decisions: list[Decision] = field(default_factory=list["Decision"])
+    trained: int = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any step has been taken."""
+        return any(cohort.step for _, cohort in self.groups)
 
     @property
     def level(self) -> float:
@@ -97,11 +131,29 @@ class Bracket:
             for p in {*kept, *audit}
             | {p for p, i in enumerate(self.alive) if i in self.audited and np.isfinite(scores[p])}
         )
-        still = set(self.alive)
+        self.decisions.append(Decision(self.alive, self.levels))
+        self.rung += 1
+        self.carry_out()
+        return True
+
+    def carry_out(self) -> None:
+        """Let the cohorts follow the next decision that they have not carried out yet."""
+        decision = self.decisions[self.trained]
+        self.shorten(decision)
+        still = set(decision.alive)
         for members, cohort in self.groups:
             cohort.select([k for k, i in enumerate(members) if i in still])
-        self.rung += 1
-        return True
+        self.trained += 1
+
+    def shorten(self, decision: Decision) -> None:
+        """Let the cohorts' schedules end where a decision has cut training short."""
+        level = decision.levels[len(decision.levels) - 2] if len(decision.levels) > 1 else 0.0
+        for _, cohort in self.groups:
+            engine, structure = cohort.engine, cohort.structure
+            total = engine.steps(structure, decision.levels[-1])
+            if total < cohort.total_steps:
+                # A step after the rung of the decision at the soonest.
+                cohort.total_steps = max(total, engine.steps(structure, level) + 1)
 
     def _afford(self, keep: int, left: float, per_member_epoch: float) -> int:
         """Return how many can go on in the time that is left, one at least."""
@@ -112,10 +164,44 @@ class Bracket:
             # than broken off in the middle.
             reach = self.level + left / max(per_member_epoch * 1.5, 1e-9)
             self.levels = [*self.levels[: self.rung + 1], min(reach, self.levels[-1])]
-            for _, cohort in self.groups:
-                total = cohort.engine.steps(cohort.structure, self.levels[-1])
-                cohort.total_steps = max(total, cohort.step + 1)
         return max(1, min(keep, affordable))
+
+    def state(self) -> dict[str, Any]:
+        """Return all but the cohorts, as JSON-able values."""
+        return {
+            "phase": self.phase,
+            "kind": self.kind,
+            "configs": [config.to_dict() for config in self.configs],
+            "seeds": self.seeds,
+            "folds": self.folds,
+            "full": self.full,
+            "levels": self.levels,
+            "factor": self.factor,
+            "num_audit": self.num_audit,
+            "rng": self.rng.bit_generator.state,
+            "num_rungs": self.num_rungs,
+            "alive": self.alive,
+            "audited": sorted(self.audited),
+            "rung": self.rung,
+            "decisions": self.decisions,
+            "trials": {str(i): trial.state() for i, trial in self.trials.items()},
+        }
+
+    @classmethod
+    def from_state(cls, record: Mapping[str, Any]) -> Bracket:
+        """Return the bracket that ``state`` was taken of, without cohorts."""
+        rng = np.random.default_rng(0)
+        rng.bit_generator.state = record["rng"]
+        return cls(
+            **{
+                **record,
+                "configs": [Config(values) for values in record["configs"]],
+                "rng": rng,
+                "audited": set(record["audited"]),
+                "decisions": [Decision(*values) for values in record["decisions"]],
+                "trials": {int(i): Trial.from_state(t) for i, t in record["trials"].items()},
+            }
+        )
 
     def audit(self, num_best: int) -> tuple[int, int]:
         """Return how many were spared by chance, and how many of them ended among the best."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from thalweg.study.pacing import MAX_BRACKET
 from thalweg.task import Task
 from thalweg.training import backend
 from thalweg.training.cohort import Cohort, Engine, TrainingData, run_tasks
-from thalweg.training.plan import estimated_step_seconds
+from thalweg.training.plan import Plan, estimated_step_seconds
 from thalweg.training.scalars import features_of
 
 
@@ -34,6 +34,14 @@ def structure_of(config: Config) -> Structure:
     return config.structure(tuple(EXTERNAL))
 
 
+def only(groups: Sequence[Group], indices: Container[int]) -> None:
+    """Let only the Configs with these indices train."""
+    for members, cohort in groups:
+        own = [k for k, i in enumerate(members) if i in indices]
+        if len(own) < len(members):
+            cohort.select(own)
+
+
 class Engines:
     """One engine for the rules of the table and one for each structural optimizer, fold by fold.
 
@@ -43,8 +51,11 @@ class Engines:
         task: what is predicted.
         inputs: what the networks read.
         sample: Configs that between them show every discrete value of the space.
+        memory: bytes that training rows may take; by default what suits the machine now.
+        plans: how structures were laid out before a crash.
 
     Attributes:
+        memory: bytes that training rows may take, once there is an engine.
         structures: all that the sample holds, in its order.
         pool: the threads that compile and train, once there are any.
         notices: what the user should know.
@@ -57,9 +68,11 @@ class Engines:
         task: Task,
         inputs: InputShape,
         sample: Sequence[Config],
+        memory: int | None = None,
+        plans: Mapping[Structure, Plan] | None = None,
     ) -> None:
         self.data, self.folds, self.task, self.inputs = data, list(folds), task, inputs
-        self.sample = list(sample)
+        self.sample, self.memory, self._plans = list(sample), memory, dict(plans or {})
         self.pool: ThreadPoolExecutor | None = None
         self.notices: list[str] = []
         self.structures = list(dict.fromkeys(structure_of(config) for config in self.sample))
@@ -76,7 +89,9 @@ class Engines:
         if external not in self._engines:
             own = [c for c in self.sample if structure_of(c).external == external]
             features = features_of(own, self.task, row_weight=self.data.weight is not None)
-            engine = Engine(self.data, self.task, self.inputs, features)
+            engine = Engine(self.data, self.task, self.inputs, features, memory=self.memory)
+            engine.plans.update(self._plans)
+            self.memory = engine.memory
             self._engines[external] = engine
             total = len(self.data.validation_target)
             notice = (
@@ -103,6 +118,14 @@ class Engines:
     def workers(self) -> int:
         """Blocks that are trained side by side."""
         return self.first().workers
+
+    @property
+    def plans(self) -> dict[Structure, Plan]:
+        """How every structure that was compiled is laid out."""
+        found = dict(self._plans)
+        for engine in self._engines.values():
+            found |= engine.plans
+        return found
 
     @property
     def compile_seconds(self) -> float:

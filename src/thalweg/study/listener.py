@@ -12,6 +12,10 @@ class Listener(Protocol):
         """Say what is going to be done."""
         ...
 
+    def message(self, text: str) -> None:
+        """Say what the user should know at once."""
+        ...
+
     def update(
         self,
         *,
@@ -32,6 +36,9 @@ class Silent:
     """A Listener that says nothing."""
 
     def plan(self, text: str) -> None:
+        """Say nothing."""
+
+    def message(self, text: str) -> None:
         """Say nothing."""
 
     def update(self, **state: Any) -> None:

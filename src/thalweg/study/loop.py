@@ -2,15 +2,16 @@
 
 A study explores in brackets of successive halving, each over all structures at once, and then
 trains the finalists again under fresh seeds. Everything that is decided is decided from validation
-scores; the test rows are not known here.
+scores; the test rows are not known here. Between two rungs all that it has to remember is written
+down, so that another process can go on from there.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
@@ -20,15 +21,18 @@ from thalweg.search.curves import expected_finals
 from thalweg.search.halving import rungs
 from thalweg.search.pbt import PBT
 from thalweg.search.widening import NUM_BEST, widened
-from thalweg.space import Config, Structure
+from thalweg.space import Config, Space
 from thalweg.study import population
-from thalweg.study.bracket import Bracket
+from thalweg.study.bracket import Bracket, Kind
 from thalweg.study.budget import Clock
-from thalweg.study.engines import Engines, structure_of
+from thalweg.study.callbacks import Callback
+from thalweg.study.engines import Engines, Group, only, structure_of
+from thalweg.study.keeper import Keeper
 from thalweg.study.ledger import Ledger
 from thalweg.study.listener import Listener, Silent
+from thalweg.study.notebook import Notebook
 from thalweg.study.objectives import cost_of, retold, who_is_better
-from thalweg.study.outcome import Outcome
+from thalweg.study.outcome import Outcome, Weights
 from thalweg.study.pacing import affordable_finalists, bracket_size
 from thalweg.study.pilot import fly
 from thalweg.study.records import Phase, Trial
@@ -41,11 +45,18 @@ from thalweg.study.rounds import (
     searched,
 )
 from thalweg.study.settings import Settings
+from thalweg.study.store import Store
 from thalweg.study.timeplan import TimePlan
 from thalweg.task import Task
 from thalweg.training.cohort import TrainingData, run_tasks
 
 MOST_ASKED = 100
+SMALLEST_PART = 8
+"""Configs that a process takes at a time, where several share a study."""
+
+WAIT_SECONDS = 0.3
+CHECKPOINT_SECONDS = 60.0
+"""Seconds of training between two checkpoints, in rungs that take longer."""
 PATIENCE_BRACKETS = 3
 
 
@@ -60,9 +71,11 @@ class Study:
         clock: counts from the start of the work.
         listener: told of progress.
         interrupted: asked between evaluations; True ends the study with what it has.
-        save: called with all trials after each rung.
         folds: where the data is small: as many splits of the training and validation rows as there
             are replicates, for the finalists; all of the same shapes.
+        store: where trials are written.
+        keeper: writes checkpoints; where it has one, the study goes on from there.
+        callbacks: told of every rung.
     """
 
     def __init__(
@@ -74,39 +87,63 @@ class Study:
         clock: Clock,
         listener: Listener | None = None,
         interrupted: Callable[[], bool] = lambda: False,
-        save: Callable[[list[Trial]], None] = lambda trials: None,
         folds: Sequence[TrainingData] = (),
+        store: Store | None = None,
+        keeper: Keeper | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.data, self.folds, self.settings = data, list(folds), settings
-        self.listener, self.interrupted, self.save = listener or Silent(), interrupted, save
-        self.engines = Engines(data, folds, task, inputs, _sample(settings))
-        self.ledger = Ledger(task, settings.num_finalists)
+        self.listener, self.interrupted = listener or Silent(), interrupted
+        self.ledger = Ledger(task, settings.num_finalists, store)
         self.time = TimePlan(settings, clock)
-        self.searcher: Searcher = make_searcher(settings.search, settings.space, settings.seed)
-        self.pending = list(settings.first)
-        self.structures: set[Structure] | None = None
-        self.plan: dict[str, Any] = {}
-        self.train_start: float | None = None
+        self.notebook = Notebook(
+            keeper, self.ledger, self.time, self.listener, self.interrupted, callbacks
+        )
+        self.at = self.notebook.standing(settings)
+        self.pace = 0.0
+        self.engines = Engines(
+            data, folds, task, inputs, _sample(settings), self.at.memory, self.at.layouts
+        )
+        space = self.at.plan.get("space")
+        self.searcher: Searcher = make_searcher(
+            settings.search,
+            settings.space if space is None else Space.from_dict(space),
+            settings.seed,
+            self.at.searcher,
+        )
+        if self.at.searcher is None and settings.known:
+            # What an earlier study on these data found.
+            self.searcher = self.searcher.tell(
+                [config for config, _ in settings.known],
+                np.array([rank for _, rank in settings.known]),
+            )
 
     # ---------------------------------------------------------------------------------- the study
 
     def run(self) -> Outcome:
-        """Run the study to the end of its budget.
+        """Run the study to the end of its budget, from where it stands.
 
         Raises:
             BudgetError: where not one trial gave a score.
         """
-        engines, ledger = self.engines, self.ledger
+        engines, ledger, at = self.engines, self.ledger, self.at
         self._tell("compile", "", 0.0)
         engines.first()
-        with ThreadPoolExecutor(engines.workers, thread_name_prefix="thalweg") as engines.pool:
-            if self.settings.budget.seconds is None:
-                stopped = self._run_trials()
-            else:
-                stopped = self._run_seconds()
-        if self.interrupted():
-            stopped = "interrupted: everything found so far is kept"
-        best, replicates = ledger.winner(self.interrupted())
+        try:
+            with ThreadPoolExecutor(engines.workers, thread_name_prefix="thalweg") as engines.pool:
+                if self.settings.budget.seconds is None:
+                    stopped = self._run_trials()
+                else:
+                    stopped = self._run_seconds()
+                if self.interrupted():
+                    stopped = "interrupted: everything found so far is kept"
+                best, replicates = ledger.winner(self.interrupted())
+                elsewhere = [trial for trial in replicates if trial.id not in ledger.weights]
+                if elsewhere:
+                    self._train_again(elsewhere)
+            self.notebook.close()
+        finally:
+            self.notebook.rest()
         end = self.time.clock.elapsed()
         return Outcome(
             trials=ledger.trials,
@@ -114,18 +151,20 @@ class Study:
             replicates=replicates,
             weights=[ledger.weights[t.id] for t in replicates],
             fold_weights=[ledger.weights[t.id] for t in replicates],
-            compile_seconds=engines.compile_seconds,
-            train_seconds=end - (self.train_start if self.train_start is not None else end),
+            compile_seconds=at.compile_seconds + engines.compile_seconds,
+            train_seconds=end - (at.train_start if at.train_start is not None else end),
             wait_seconds=engines.wait_seconds,
             stopped=stopped,
-            notices=[*engines.notices, *self.time.notices, *self.plan.get("widened", [])],
-            plan=self.plan,
+            notices=list(
+                dict.fromkeys([*at.notices, *self._notices(), *at.plan.get("widened", [])])
+            ),
+            plan=at.plan,
             kept=dict(ledger.weights),
         )
 
     def _run_trials(self) -> str:
         """Spend a budget of trials, and return why the study ended."""
-        settings, ledger, budget = self.settings, self.ledger, self.settings.budget
+        settings, ledger, budget, at = self.settings, self.ledger, self.settings.budget, self.at
         total = budget.trials or settings.default_trials
         finalists, replicates = settings.num_finalists, settings.num_replicates
         open_ended = budget.trials is None and (budget.epochs or budget.until_stalled)
@@ -133,159 +172,204 @@ class Study:
             # With few trials, all of them explore: replicates would cost more than they tell.
             finalists = 0
         explore = most_to_explore(settings, finalists)
-        most = self.engines.most_members()
-        size, reason = next_round(settings, ledger.trials, explore, most)
-        configs = self.ask(size)
-        if len(configs) < size:
-            explore = len(configs)
-        number = f"{explore:g}" if explore < MOST_TRIALS else f"rounds of {size}"
-        self.plan |= {
-            "explore": explore if explore < MOST_TRIALS else None,
-            "confirm": finalists * replicates,
-            "epochs": settings.epochs,
-        }
+        if not at.plan:
+            at.most = self.engines.most_members()
+            size, _ = next_round(settings, ledger.trials, explore, at.most)
+            at.size = size
+            size = self._share(size)
+            at.queue = self.ask(size)
+            if len(at.queue) < size:
+                explore = len(at.queue)
+            at.plan |= {
+                "explore": explore if explore < MOST_TRIALS else None,
+                "confirm": finalists * replicates,
+                "epochs": settings.epochs,
+            }
+        elif at.plan["explore"] is not None:
+            explore = at.plan["explore"]
+        number = f"{explore:g}" if explore < MOST_TRIALS else f"rounds of {at.size}"
         self.listener.plan(
             f"{number} configurations of up to {settings.epochs:g} epochs"
             + (f", then {finalists} finalists {self._how_often(replicates)}" if finalists else "")
         )
-        while configs and not self._stop():
-            self._explore(configs, settings.epochs)
-            size, reason = next_round(settings, ledger.trials, explore, most)
-            configs = self.ask(size) if size else []
+        self._go_on(math.inf)
+        reason = ""
+        while not self._stop() and not at.confirmed:
+            size, reason = next_round(settings, ledger.trials, explore, at.most)
+            left = explore - ledger.count("explore")
+            size = self._share(int(min(size, left)))
+            configs = at.queue or (self.ask(size) if size else [])
             if size and not configs:
                 reason = "the search space is used up"
+            if configs:
+                self._explore(configs, settings.epochs, limit=explore)
+            elif not self._wait("explore"):
+                break
+        ledger.merge()
         ranked = ledger.ranked()[:finalists]
         if budget.epochs is not None:
             spare = (budget.epochs - ledger.member_epochs) / settings.epochs
             ranked, replicates = affordable_finalists(settings, spare, ledger.ranked())
-        if ranked and finalists and not self._stop():
+        if ranked and finalists and not at.confirmed and not self._stop():
             self._confirm(ranked, replicates, settings.epochs)
-        if reason.startswith("all "):
+        if not reason or reason.startswith("all "):
             reason = f"all {len(ledger.trials)} trials are done"
         return reason
 
     def _run_seconds(self) -> str:
         """Spend a budget of time, and return why the study ended."""
-        settings, ledger, time = self.settings, self.ledger, self.time
-        speed, epochs = self._plan_time()
-        best, stale, brackets = -math.inf, 0, 0
+        settings, ledger, time, at = self.settings, self.ledger, self.time, self.at
+        if not at.plan:
+            self._plan_time()
+        epochs = at.plan["epochs"]
+        self.listener.plan(
+            f"brackets of about {at.plan['first_bracket']} configurations of up to {epochs:g} "
+            f"epochs ({at.speed * epochs * 1000:.3g} ms each), then {settings.num_finalists} "
+            f"finalists {self._how_often(settings.num_replicates)}; {time.clock.left():.0f} s left"
+        )
         limit = settings.budget.trials or math.inf
-        while True:
+        time.set_aside = time.confirm_seconds(epochs * at.speed)
+        self._go_on(time.clock.elapsed() + time.bracket_seconds(1, 0))
+        while not at.reason:
             # Exploring stops where confirming has to begin, in the middle of a rung if need be.
-            time.set_aside = time.confirm_seconds(epochs * speed)
-            share = time.bracket_seconds(brackets, self.plan["bracket"])
-            size = bracket_size(settings, share / speed, epochs, self.engines.most_members())
+            time.set_aside = time.confirm_seconds(epochs * at.speed)
+            share = time.bracket_seconds(at.brackets, at.plan["bracket"])
+            size = bracket_size(settings, share / at.speed, epochs, self.engines.most_members())
             size = int(min(size, limit - len(ledger.trials)))
-            if self._stop() or size < 1 or (brackets and size < 4):
-                reason = "the time budget is used up"
+            if self._stop() or size < 1 or (at.brackets and size < 4):
+                at.reason = "the time budget is used up"
                 break
             configs = self.ask(size)
             if not configs:
-                reason = "the search space is used up"
+                at.reason = "the search space is used up"
                 break
-            start, before = time.clock.elapsed(), ledger.member_epochs
-            self._explore(configs, epochs, until=start + share)
-            spent = ledger.member_epochs - before
-            if spent > 0:
-                speed = (time.clock.elapsed() - start) / spent
-            brackets += 1
-            now = max((t.rank for t in ledger.trials), default=-math.inf)
-            stale = 0 if now > best else stale + 1
-            best = max(best, now)
+            self._explore(configs, epochs, until=time.clock.elapsed() + share)
             if len(ledger.trials) >= limit:
-                reason = f"all {len(ledger.trials)} trials are done"
-                break
-            if stale >= PATIENCE_BRACKETS:
-                reason = f"{stale} brackets of trials in a row found nothing better"
-                break
+                at.reason = f"all {len(ledger.trials)} trials are done"
+            elif at.stale >= PATIENCE_BRACKETS:
+                at.reason = f"{at.stale} brackets of trials in a row found nothing better"
         time.set_aside = 0.0
-        finalists, replicates = time.finalists(epochs * speed, ledger.ranked())
-        if finalists and replicates and not self.interrupted():
+        ledger.merge()
+        finalists, replicates = time.finalists(epochs * at.speed, ledger.ranked())
+        if finalists and replicates and not at.confirmed and not self.interrupted():
             self._confirm(finalists, replicates, epochs)
-        return reason
+        return at.reason
 
-    def _plan_time(self) -> tuple[float, float]:
-        """Return the seconds of a member-epoch, and the epochs of a full training."""
-        settings, clock = self.settings, self.time.clock
-        speed, tried = fly(self.engines, self.time, self.pending, self.interrupted)
+    def _plan_time(self) -> None:
+        """Measure the seconds of a member-epoch, and plan the epochs of a full training."""
+        at = self.at
+        at.speed, tried = fly(self.engines, self.time, at.pending, self.interrupted)
         if len(tried) < len(self.engines.structures):
-            self.structures = tried
-            self.pending = [c for c in self.pending if structure_of(c) in tried]
-        self.plan |= self.time.divide(speed, self.engines.most_members())
-        epochs = self.plan["epochs"]
-        self.listener.plan(
-            f"brackets of about {self.plan['first_bracket']} configurations of up to {epochs:g} "
-            f"epochs ({speed * epochs * 1000:.3g} ms each), then {settings.num_finalists} "
-            f"finalists {self._how_often(settings.num_replicates)}; {clock.left():.0f} s left"
-        )
-        return speed, epochs
+            at.structures = tried
+            at.pending = [c for c in at.pending if structure_of(c) in tried]
+        at.plan |= self.time.divide(at.speed, self.engines.most_members())
 
     def _how_often(self, replicates: int) -> str:
         return f"on {replicates} folds" if self.folds else f"under {replicates} fresh seeds"
+
+    # --------------------------------------------------------------------------- other processes
+
+    def _share(self, left: int) -> int:
+        """Return how many of the Configs that are left this process should take next.
+
+        Alone all that fit into memory; several processes take parts that get smaller, so that none
+        has to wait long for another at the end.
+        """
+        processes = max(self.settings.processes, self.ledger.num_alive)
+        part = left if processes == 1 else max(SMALLEST_PART, math.ceil(left / (2 * processes)))
+        return max(0, min(left, part, self.at.most))
+
+    def _wait(self, phase: Phase) -> bool:
+        """Wait a little where other processes train trials of a phase; False where none does."""
+        before = self.ledger.count(phase)
+        if not self.ledger.waits_for(phase):
+            # What was given up is to be had again.
+            return self.ledger.count(phase) < before
+        time.sleep(WAIT_SECONDS)
+        return True
+
+    def _train_again(self, trials: Sequence[Trial]) -> None:
+        """Train trials of other processes, whose weights are not here, for their weights."""
+        epochs = self.at.plan.get("epochs", self.settings.epochs)
+        bracket = self._bracket(
+            "confirm",
+            [population.begins_with(t) for t in trials],
+            [t.seed for t in trials],
+            [t.fold for t in trials],
+            population.replay_levels(trials, epochs),
+            "replay",
+        )
+        bracket.trials = dict(enumerate(trials))
+        while True:
+            tasks: list[Callable[[], None]] = []
+            for _, cohort in bracket.groups:
+                target = cohort.engine.steps(cohort.structure, bracket.level)
+                tasks += cohort.tasks(target - cohort.step, self.interrupted)
+            run_tasks(tasks, self.engines.pool, self.engines.workers)
+            for _, cohort in bracket.groups:
+                cohort.finish()
+            if bracket.is_last:
+                break
+            population.follow(bracket)
+        for members, cohort in bracket.groups:
+            for k, place in enumerate(members):
+                params, state = cohort.weights(k)
+                self.ledger.weights[trials[place].id] = Weights(cohort.structure, params, state)
 
     # ----------------------------------------------------------------------------------- its parts
 
     def ask(self, num: int) -> list[Config]:
         """Return up to so many Configs to train next: the user's first, then the searcher's."""
-        found, asked = self.pending[:num], 0
-        self.pending = self.pending[num:]
+        at, asked = self.at, 0
+        news = self.ledger.merge()
+        if news:
+            # What other processes have found meanwhile.
+            self.searcher = self.searcher.tell(
+                [t.config for t in news], np.array([t.rank for t in news])
+            )
+        taken = self.ledger.taken("explore")
+        found, at.pending = at.pending[:num], at.pending[num:]
+        found = [config for config in found if config not in taken]
         # A space may hold hardly any Config of the structures that were compiled.
         while len(found) < num and asked < MOST_ASKED * num:
             wanted = num - len(found)
             self.searcher, configs = self.searcher.ask(wanted)
             asked += wanted
             found += [
-                c for c in configs if self.structures is None or structure_of(c) in self.structures
+                c
+                for c in configs
+                if (at.structures is None or structure_of(c) in at.structures) and c not in taken
             ]
             if len(configs) < wanted:
                 break
         return found
 
-    def _explore(self, configs: Sequence[Config], epochs: float, until: float = math.inf) -> None:
-        """Train Configs by successive halving, and tell the searcher how they did.
+    def _explore(
+        self,
+        configs: Sequence[Config],
+        epochs: float,
+        until: float = math.inf,
+        limit: float | None = None,
+    ) -> None:
+        """Train Configs by successive halving, or as a population.
 
         Args:
             configs: what to train.
             epochs: epochs of a full training.
             until: ``clock.elapsed()`` by which the bracket should be over.
+            limit: trials that all processes together may explore.
         """
-        settings, clock = self.settings, self.time.clock
-        num, known = len(configs), self.ledger.trials
-        if isinstance(self.searcher, PBT):
-            self._evolve(self.searcher, configs, epochs)
-            return
-        phase = phase_of(settings, known)
-        count = num_rungs(settings, known, num, epochs)
-        levels = rungs(epochs, settings.reduction_factor, count)
-        bracket = self._open(phase, configs, [settings.seed] * num, [None] * num, levels)
-        while True:
-            start = clock.elapsed()
-            self._advance(bracket)
-            took = clock.elapsed() - start
-            if self.settings.against is None:
-                self.searcher = self.searcher.tell(*bracket.news())
-            if self._stop() or bracket.is_last:
-                break
-            if not bracket.judge(took, until - clock.elapsed(), self._outlook(bracket)):
-                break
-        self._count_audit(bracket)
-        if settings.against is not None:
-            self.searcher = retold(
-                self.searcher, settings.search, settings.space, settings.seed,
-                searched(known), levels[-1],
-            )  # fmt: skip
-        self._widen()
-
-    def _evolve(self, searcher: PBT, configs: Sequence[Config], epochs: float) -> None:
-        """Train Configs as a population whose worst members go on from its best."""
-        num, number = len(configs), len(self.ledger.trials)
-        levels = population.levels(epochs)
-        bracket = self._open("explore", configs, [self.settings.seed] * num, [None] * num, levels)
-        while True:
-            self._advance(bracket)
-            if self._stop() or bracket.is_last:
-                break
-            population.exchange(bracket, searcher, number)
+        settings, num, known = self.settings, len(configs), self.ledger.trials
+        kind: Kind = "population" if isinstance(self.searcher, PBT) else "halving"
+        if kind == "population":
+            phase, levels = "explore", population.levels(epochs)
+        else:
+            phase = phase_of(settings, known)
+            count = num_rungs(settings, known, num, epochs)
+            levels = rungs(epochs, settings.reduction_factor, count)
+        seeds = [settings.seed] * num
+        bracket = self._open(phase, configs, seeds, [None] * num, levels, limit, kind)
+        self._train(bracket, until)
 
     def _outlook(self, bracket: Bracket) -> np.ndarray | None:
         """Return what those that still train will probably reach, where that is what counts."""
@@ -294,44 +378,57 @@ class Study:
         if self.settings.brackets != "curves":
             return None
         sign, full = self.ledger.task.sign, bracket.levels[-1]
-        complete = [
-            t for t in self.ledger.trials if t.phase != "confirm" and t.status == "completed"
-        ]
+        complete = [t for t in searched(self.ledger.trials) if t.status == "completed"]
         running = [bracket.trials[i] for i in bracket.alive]
         at = bracket.level / full
         return expected_finals(
             [t.shape(sign, full) for t in running], [t.shape(sign, t.epochs) for t in complete], at
         )
 
+    def _learn_all_anew(self, full: float) -> None:
+        """Let the searcher learn all trials by the next weight of two objectives."""
+        settings = self.settings
+        self.searcher = retold(
+            self.searcher, settings.search, settings.space, settings.seed,
+            searched(self.ledger.trials), full,
+        )  # fmt: skip
+
     def _widen(self) -> None:
         """Widen ranges at whose edge the best Configs sit, where that can still be of use."""
-        if not self.settings.widen or self.settings.search not in REFINING:
-            return
-        best = [t.config for t in self.ledger.ranked()]
-        space, notices = widened(self.searcher.space, best[: 4 * NUM_BEST])
-        if notices:
-            self.searcher = self.searcher.moved_to(space)
-            self.plan["space"] = space.to_dict()
-            self.plan.setdefault("widened", []).extend(notices)
+        plan = self.at.plan
+        if self.settings.widen and self.settings.search in REFINING:
+            best = [t.config for t in self.ledger.ranked()]
+            space, notices = widened(self.searcher.space, best[: 4 * NUM_BEST])
+            if notices:
+                self.searcher = self.searcher.moved_to(space)
+                plan.setdefault("widened", []).extend(notices)
+        if "widened" in plan:
+            # What the searcher's state goes with.
+            plan["space"] = self.searcher.space.to_dict()
 
     def _confirm(self, finalists: Sequence[Trial], replicates: int, epochs: float) -> None:
         """Train finalists again under fresh seeds, each seed on a fold of its own, all at once."""
         numbers = [r for _ in finalists for r in range(replicates)]
         owners = [t for t in finalists for _ in range(replicates)]
-        bracket = self._open(
-            "confirm",
-            [population.begins_with(t) for t in owners],
-            [self.settings.seed + 1 + r for r in numbers],
-            [r % len(self.folds) if self.folds else None for r in numbers],
-            population.replay_levels(finalists, epochs),
-        )
-        for i, trial in bracket.trials.items():
-            trial.config, trial.schedule = owners[i].config, list(owners[i].schedule)
         while True:
-            self._advance(bracket)
-            if self._stop() or bracket.is_last:
+            bracket = self._open(
+                "confirm",
+                [population.begins_with(t) for t in owners],
+                [self.settings.seed + 1 + r for r in numbers],
+                [r % len(self.folds) if self.folds else None for r in numbers],
+                population.replay_levels(finalists, epochs),
+                kind="replay" if any(t.schedule for t in finalists) else "halving",
+            )
+            for i, trial in bracket.trials.items():
+                trial.config, trial.schedule = owners[i].config, list(owners[i].schedule)
+            if bracket.trials:
+                self._train(bracket, math.inf)
+            given_up = False
+            while not self._stop() and self._wait("confirm"):
+                given_up = self.ledger.count("confirm") < len(numbers)
+            if not given_up or self._stop():
                 break
-            population.follow(bracket)
+        self.ledger.merge()
 
     def _open(
         self,
@@ -340,61 +437,200 @@ class Study:
         seeds: Sequence[int],
         folds: Sequence[int | None],
         levels: list[float],
+        limit: float | None = None,
+        kind: Kind = "halving",
     ) -> Bracket:
         """Return a bracket of Configs that are ready to train, each with its trial."""
         settings, ledger = self.settings, self.ledger
-        groups = self.engines.groups(configs, seeds, folds, levels[-1], self._stop)
-        trials = ledger.open(groups, configs, seeds, folds, phase)
+        bracket = self._bracket(phase, configs, seeds, folds, levels, kind, self._stop)
+        bracket.trials = trials = ledger.open(bracket.groups, configs, seeds, folds, phase, limit)
+        bracket.alive = sorted(trials)
+        bracket.rng = np.random.default_rng([0xA0D17, settings.seed, len(ledger.trials)])
+        only(bracket.groups, trials)
         if settings.against is not None:
-            for members, cohort in groups:
+            for members, cohort in bracket.groups:
                 cost = cost_of(cohort.engine.network(cohort.structure), settings.against)
-                for i in members:
+                for i in trials.keys() & set(members):
                     trials[i].cost = cost
+        self.at.queue = []
+        return bracket
+
+    def _bracket(
+        self,
+        phase: Phase,
+        configs: Sequence[Config],
+        seeds: Sequence[int],
+        folds: Sequence[int | None],
+        levels: list[float],
+        kind: Kind,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Bracket:
+        """Return a bracket of Configs that are ready to train, without trials."""
+        settings = self.settings
         return Bracket(
             phase=phase,
+            kind=kind,
             configs=list(configs),
             seeds=list(seeds),
             folds=list(folds),
+            full=levels[-1],
             levels=levels,
             factor=settings.reduction_factor,
             num_audit=settings.num_audit,
-            rng=np.random.default_rng([0xA0D17, settings.seed, len(ledger.trials)]),
+            rng=np.random.default_rng(settings.seed),
             num_rungs=len(levels),
-            groups=groups,
-            trials=trials,
-            alive=[i for members, _ in groups for i in members],
+            groups=self.engines.groups(configs, seeds, folds, levels[-1], stop),
         )
 
-    def _advance(self, bracket: Bracket) -> None:
-        """Take a bracket to the end of its rung and write down what its members did."""
+    def _go_on(self, until: float) -> None:
+        """Train the bracket that an earlier process left behind, where there is one."""
+        bracket = self.notebook.bracket(self.engines)
+        if bracket is not None:
+            self._train(bracket, until)
+
+    def _train(self, bracket: Bracket, until: float) -> None:
+        """Take a bracket from where it stands through all of its rungs.
+
+        Args:
+            bracket: Configs that are ready to train.
+            until: ``clock.elapsed()`` by which it should be over; infinity where time is no matter.
+        """
+        settings, clock, ledger, at = self.settings, self.time.clock, self.ledger, self.at
+        opened, before = clock.elapsed(), ledger.member_epochs
+        self._save(bracket)
+        going = self._catch_up(bracket)
+        while going:
+            took = self._advance(bracket)
+            halves = bracket.kind == "halving" and bracket.phase != "confirm"
+            if halves and settings.against is None:
+                self.searcher = self.searcher.tell(*bracket.news())
+            if self._stop() or bracket.is_last:
+                break
+            if bracket.kind == "halving":
+                going = bracket.judge(took, until - clock.elapsed(), self._outlook(bracket))
+                if going:
+                    self._save(bracket)
+                continue
+            if isinstance(self.searcher, PBT) and bracket.kind == "population":
+                population.exchange(bracket, self.searcher)
+            else:
+                population.follow(bracket)
+            self.notebook.tell(bracket)
+        if self.interrupted():
+            return
+        self._count_audit(bracket)
+        if bracket.phase == "confirm":
+            at.confirmed = True
+        else:
+            if bracket.kind == "halving":
+                if settings.against is not None:
+                    self._learn_all_anew(bracket.full)
+                self._widen()
+            at.brackets += 1
+            now = max((t.rank for t in ledger.trials), default=-math.inf)
+            at.stale = 0 if now > at.best else at.stale + 1
+            at.best = max(at.best, now)
+            spent = ledger.member_epochs - before
+            if spent > 0:
+                at.speed = (clock.elapsed() - opened) / spent
+        self._save(bracket, over=True)
+        ledger.close(bracket.trials.values())
+
+    def _catch_up(self, bracket: Bracket) -> bool:
+        """Train what lies between the weights of a checkpoint and its decisions once more.
+
+        Returns:
+            Whether there was time to.
+        """
+        while bracket.trained < len(bracket.decisions):
+            self._move(bracket, bracket.levels[bracket.trained])
+            if self._stop():
+                return False
+            bracket.carry_out()
+        return True
+
+    def _advance(self, bracket: Bracket) -> float:
+        """Take a bracket to the end of its rung, write down what its members did; its seconds."""
         clock, ledger = self.time.clock, self.ledger
         start = clock.elapsed()
-        if self.train_start is None:
-            self.train_start = start
+        # A long rung is left at some evaluations on the way, for a checkpoint.
+        for left in range(self._num_checkpoints(bracket), 0, -1):
+            before, epochs = clock.elapsed(), ledger.member_epochs
+            moved, member_steps = self._move(bracket, bracket.level, 1.0 / left)
+            for members, cohort in moved:
+                for k in cohort.members:
+                    ledger.note(bracket.trials[members[k]], cohort, k, bracket.rung)
+            took = max(clock.elapsed() - before, 1e-9)
+            self.pace = took / max(ledger.member_epochs - epochs, 1e-9)
+            self._tell(bracket.phase, bracket.label, member_steps / took)
+            ledger.keep_weights(bracket.groups, bracket.trials)
+            if left == 1 or self._stop():
+                break
+            self._save(bracket)
+        return clock.elapsed() - start
+
+    def _num_checkpoints(self, bracket: Bracket) -> int:
+        """Return in how many parts a rung is trained, each of about a minute."""
+        if bracket.kind != "halving":
+            return 1
+        pace = self.pace or self.at.speed
+        seconds = 0.0
+        for _, cohort in bracket.groups:
+            engine, structure = cohort.engine, cohort.structure
+            own = pace or self.engines.step_seconds(structure) * engine.data.num_rows
+            done = cohort.step / engine.steps(structure, 1.0)
+            seconds += len(cohort.members) * max(bracket.level - done, 0.0) * own
+        if not pace:
+            seconds /= self.engines.workers
+        return max(1, int(seconds / CHECKPOINT_SECONDS))
+
+    def _move(self, bracket: Bracket, level: float, part: float = 1.0) -> tuple[list[Group], int]:
+        """Take a bracket some of the way to so many epochs.
+
+        Args:
+            bracket: what trains.
+            level: epochs where the way ends.
+            part: how much of the way; but for all of it, it ends at an evaluation.
+
+        Returns:
+            Who had any way to go, and the steps taken, summed over members.
+        """
+        if self.at.train_start is None:
+            self.at.train_start = self.time.clock.elapsed()
         tasks: list[Callable[[], None]] = []
-        moving = []
-        for members, cohort in bracket.groups:
-            target = cohort.engine.steps(cohort.structure, bracket.level)
+        moved, before = [], 0
+        for group in bracket.groups:
+            cohort = group.cohort
+            target = cohort.engine.steps(cohort.structure, level)
+            if part < 1.0:
+                every = cohort.steps_per_evaluation
+                target = int((cohort.step + part * (target - cohort.step)) // every) * every
             if cohort.members and target > cohort.step:
                 tasks += cohort.tasks(target - cohort.step, self._stop)
-                moving.append((members, cohort))
+                moved.append(group)
+                before += len(cohort.members) * cohort.step
         run_tasks(tasks, self.engines.pool, self.engines.workers)
-        for members, cohort in moving:
-            cohort.finish()
-            for k in cohort.members:
-                ledger.note(bracket.trials[members[k]], cohort, k, bracket.rung)
-        took = max(clock.elapsed() - start, 1e-9)
-        steps = sum(len(c.members) * c.step for _, c in moving)
-        self.save(ledger.trials)
-        self._tell(bracket.phase, bracket.label, steps / took)
-        ledger.keep_weights(bracket.groups, bracket.trials)
+        for group in moved:
+            group.cohort.finish()
+        return moved, sum(len(c.members) * c.step for _, c in moved) - before
+
+    def _save(self, bracket: Bracket, over: bool = False) -> None:
+        """Write down where the study stands."""
+        at = self.at
+        at.searcher = self.searcher.state()
+        at.memory, at.layouts = self.engines.memory, self.engines.plans
+        at.notices = list(dict.fromkeys([*at.notices, *self._notices()]))
+        self.notebook.save(at, bracket, self.engines.compile_seconds, over=over)
+
+    def _notices(self) -> list[str]:
+        return [*self.engines.notices, *self.time.notices, *self.notebook.notices]
 
     def _count_audit(self, bracket: Bracket) -> None:
         """Count how many of those spared by chance ended among the best of their bracket."""
         if not bracket.audited or self._stop():
             return
         spared, among = bracket.audit(max(1, self.settings.num_finalists))
-        audit = self.plan.setdefault("audit", {"spared": 0, "among_the_best": 0})
+        audit = self.at.plan.setdefault("audit", {"spared": 0, "among_the_best": 0})
         audit["spared"] += spared
         audit["among_the_best"] += among
 

@@ -17,21 +17,26 @@ def levels(epochs: float) -> list[float]:
     return [epochs * (i + 1) / (EXCHANGES + 1) for i in range(EXCHANGES + 1)]
 
 
-def exchange(bracket: Bracket, searcher: PBT, number: int) -> None:
+def exchange(bracket: Bracket, searcher: PBT) -> None:
     """Let the worst members go on from the best, structure by structure.
 
     Args:
         bracket: stands at the end of a rung, and goes on to the next.
         searcher: decides who goes on from whom, and with which Config.
-        number: trials that the study has so far, which tells its populations apart.
     """
+    # Tells the populations of a study apart, and is the same after a crash.
+    number = min((trial.id for trial in bracket.trials.values()), default=0)
     for members, cohort in bracket.groups:
-        trials = [bracket.trials[i] for i in members]
+        own = cohort.members
+        trials = [bracket.trials[members[k]] for k in own]
         scores = np.array([t.rank if t.status != "diverged" else np.nan for t in trials])
         sources, configs = searcher.exchange(
             [t.config for t in trials], scores, number * (EXCHANGES + 1) + bracket.rung
         )
-        cohort.exchange(dict(enumerate(sources)), dict(enumerate(configs)))
+        cohort.exchange(
+            {k: own[source] for k, source in zip(own, sources, strict=True)},
+            dict(zip(own, configs, strict=True)),
+        )
         before = [(list(t.schedule) or [(0.0, t.config)], t.config) for t in trials]
         for trial, source, config in zip(trials, sources, configs, strict=True):
             courses, former = before[source]

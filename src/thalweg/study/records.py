@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping, MutableSequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -52,7 +53,7 @@ class Trial:
     rung: int = 0
     steps: int = 0
     epochs: float = 0.0
-    curve: dict[str, list[float]] = field(default_factory=dict)
+    curve: dict[str, MutableSequence[float]] = field(default_factory=dict)
     best_step: int = 0
     score: float = math.nan
     num_params: int = 0
@@ -107,6 +108,50 @@ class Trial:
             "cost": finite(self.cost),
             "schedule": [{"epochs": at, "config": c.to_dict()} for at, c in self.schedule],
         }
+
+    def state(self) -> dict[str, Any]:
+        """Return all of the trial, with every digit, as JSON-able values."""
+        record = {f.name: getattr(self, f.name) for f in fields(self)}
+        return record | {
+            "config": self.config.to_dict(),
+            "curve": {name: [_exact(v) for v in values] for name, values in self.curve.items()},
+            "score": _exact(self.score),
+            "cost": _exact(self.cost),
+            "schedule": [[at, config.to_dict()] for at, config in self.schedule],
+            "rank": _exact(self.rank),
+            "validation": {name: _exact(v) for name, v in self.validation.items()},
+            "train": {name: _exact(v) for name, v in self.train.items()},
+        }
+
+    @classmethod
+    def from_state(cls, record: Mapping[str, Any]) -> Trial:
+        """Return the trial that ``state`` was taken of."""
+
+        def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+            return {name: math.nan if v is None else v for name, v in values.items()}
+
+        curve = {
+            name: [math.nan if v is None else v for v in values]
+            for name, values in record["curve"].items()
+        }
+        return cls(
+            **{
+                **record,
+                "config": Config(record["config"]),
+                "curve": curve,
+                "score": math.nan if record["score"] is None else record["score"],
+                "cost": math.nan if record["cost"] is None else record["cost"],
+                "schedule": [(at, Config(values)) for at, values in record["schedule"]],
+                "rank": -math.inf if record["rank"] is None else record["rank"],
+                "validation": numbers(record["validation"]),
+                "train": numbers(record["train"]),
+            }
+        )
+
+
+def _exact(value: float) -> float | None:
+    """Return the number, or None where JSON has no word for it."""
+    return value if math.isfinite(value) else None
 
 
 def finite(value: float | None) -> float | None:

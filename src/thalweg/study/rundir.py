@@ -1,6 +1,10 @@
 """The run directory: what a study leaves behind.
 
-    run.json       the summary, as printed by ``fit --json``
+    study.json     what was asked, and of which data (see ``request.py``)
+    journal.log    the trials, in Optuna's journal format, while the study runs and after
+    status.json    how far the study is, while it runs
+    checkpoints/   where the study stands; removed when it is finished (see ``keeper.py``)
+    run.json       the summary, as printed by ``fit --json``; written last
     trials.jsonl   one record a line
     model/         the trained model (see ``model.py``)
     pictures/      images, filters, mistakes (PNG), where the data are images
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -67,7 +72,10 @@ class RunDirectory:
         return directory
 
     def abandon(self) -> None:
-        """Remove the folders that ``create`` made, as far as nothing was written into them."""
+        """Remove what a study that found nothing has written, and the folders made for it."""
+        for path in (self.path / "study.json", self.journal_path, self.status_path):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         for folder in self._made:
             try:
                 folder.rmdir()
@@ -83,6 +91,11 @@ class RunDirectory:
         """
         if (Path(path) / "run.json").exists():
             raise RunError(f"{path} already holds a finished run: give another --run, or remove it")
+        if (Path(path) / "study.json").exists():
+            raise RunError(
+                f"{path} already holds a study that is not finished: go on with thalweg resume "
+                f"{path}, or give another --run"
+            )
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
@@ -95,13 +108,40 @@ class RunDirectory:
         if not folder.exists():
             raise RunError(f"there is no run directory {folder}: check the path")
         if not (folder / "run.json").exists():
-            raise RunError(f"{folder} holds no finished run (run.json is missing)")
+            hint = f": go on with thalweg resume {folder}"
+            unfinished = hint if (folder / "study.json").exists() else ""
+            raise RunError(f"{folder} holds no finished run (run.json is missing){unfinished}")
         return cls(folder)
 
     @property
     def model_path(self) -> Path:
         """The folder of the trained model."""
         return self.path / "model"
+
+    @property
+    def journal_path(self) -> Path:
+        """The file that holds the trials for Optuna."""
+        return self.path / "journal.log"
+
+    @property
+    def status_path(self) -> Path:
+        """The file that says how far a running study is."""
+        return self.path / "status.json"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the study has come to its end."""
+        return (self.path / "run.json").exists()
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether its user stopped it before its budget was spent."""
+        return self.is_finished and self.read_summary()["plan"]["stopped"].startswith("interrupted")
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of all checkpoints."""
+        return self.path / "checkpoints"
 
     @property
     def report_path(self) -> Path:

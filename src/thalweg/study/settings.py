@@ -37,6 +37,9 @@ class Settings:
         num_audit: members of each bracket that go on by chance.
         seed: seed of everything.
         first: Configs to try before the searcher's.
+        known: Configs and what they reached in an earlier study on the same data (more is better),
+            for a searcher that learns from scores.
+        processes: processes that are going to share the study.
         refit: whether time is kept for training the winner again on all rows.
         growth: whether the winner is trained on parts of the rows, where that takes little.
     """
@@ -59,5 +62,7 @@ class Settings:
     num_audit: int = 1
     seed: int = 0
     first: tuple[Config, ...] = ()
+    known: tuple[tuple[Config, float], ...] = ()
+    processes: int = 1
     refit: bool = False
     growth: bool = False

@@ -20,6 +20,7 @@ from thalweg.study.budget import Budget
 from thalweg.study.objectives import OBJECTIVES
 from thalweg.study.recipes import FAMILIES_FOR, RECIPES, Question
 from thalweg.study.settings import BRACKETS, Settings
+from thalweg.study.warmstart import warm_start
 from thalweg.task import WRITTEN_KINDS
 from thalweg.training import backend
 from thalweg.training.cohort import TrainingData
@@ -39,6 +40,7 @@ def prepare(
     model: str | Sequence[str] | None = None,
     space: Space | dict[str, Any] | str | Path | None = None,
     first: Sequence[Config] = (),
+    warm: str | Path | None = None,
     loss: str | Sequence[str] | None = None,
     metric: str | None = None,
     epochs: float | None = None,
@@ -49,6 +51,7 @@ def prepare(
     against: str | None = None,
     finalists: int | None = None,
     seeds: int = 5,
+    processes: int = 1,
     refit: bool = False,
     growth: bool = False,
     seed: int = 0,
@@ -113,6 +116,11 @@ def prepare(
         searched = Space.load(space)
     else:
         searched = Space.from_dict(space)
+    known: tuple[tuple[Config, float], ...] = ()
+    if warm is not None:
+        warmth = warm_start(warm, dataset)
+        known = warmth.known
+        first = tuple(dict.fromkeys([*first, *warmth.first]))
     tried = searched.get("model", Choice(["mlp"]))
     named = [m for leaf in leaves(tried) if isinstance(leaf, Choice) for m in leaf.options]
     for name in [*named, *(config.get_or_default("model") for config in first)]:
@@ -133,9 +141,11 @@ def prepare(
         against=against,
         num_finalists=counts["finalists"],
         most_finalists=MOST_FINALISTS if finalists is None else counts["finalists"],
+        processes=max(1, processes),
         num_replicates=min(seeds, recipe.replicates or seeds),
         seed=seed,
         first=tuple(first),
+        known=known,
         refit=refit,
         growth=growth,
     )

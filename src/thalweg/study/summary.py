@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from thalweg import __version__
 from thalweg.data import Dataset
 from thalweg.data.ratings import RatingsDataset
 from thalweg.optim.metrics import score
@@ -26,6 +23,7 @@ from thalweg.study.outcome import Outcome
 from thalweg.study.rundir import RunDirectory, json_ready
 from thalweg.study.settings import Settings
 from thalweg.study.threshold import Goal, choose_threshold
+from thalweg.study.versions import versions
 from thalweg.task import ROW_KINDS
 from thalweg.training import backend
 from thalweg.training.cohort import TrainingData
@@ -248,17 +246,6 @@ def _predictions(
         "confusion": confusion.tolist(),
         "classes": list(task.classes),
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"thalweg": __version__, "python": sys.version.split()[0]}
-    for name in ("jax", "jaxlib", "numpy", "optax", "polars", "scikit-learn", "scipy"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 def info() -> dict[str, Any]:

@@ -38,6 +38,7 @@ class TimePlan:
 
     Attributes:
         reserve: seconds kept for what comes after the loop.
+        confirm_limit: seconds that confirming may take, once it is known.
         set_aside: seconds kept for confirming, while exploring.
         notices: what the user should know.
     """
@@ -49,7 +50,7 @@ class TimePlan:
             self.reserve = FINISH_SECONDS + 0.04 * settings.budget.seconds
         self.set_aside = 0.0
         self.notices: list[str] = []
-        self._confirm_limit: float | None = None
+        self.confirm_limit: float | None = None
 
     def is_over(self) -> bool:
         """Whether the work at hand has to end."""
@@ -104,9 +105,9 @@ class TimePlan:
         What was set aside at the start is not eaten up by exploring: it only shrinks when trainings
         turn out to be faster.
         """
-        if self._confirm_limit is None:
-            self._confirm_limit = CONFIRM_SHARE * max(self.clock.left() - self.reserve, 0.1)
-        return confirmation_seconds(self.settings, training, self._confirm_limit)
+        if self.confirm_limit is None:
+            self.confirm_limit = CONFIRM_SHARE * max(self.clock.left() - self.reserve, 0.1)
+        return confirmation_seconds(self.settings, training, self.confirm_limit)
 
     def bracket_seconds(self, brackets: int, wanted: int) -> float:
         """Return the seconds that the next bracket may take.

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from thalweg.errors import SpaceError
+from thalweg.errors import RunError, SpaceError
 from thalweg.models import InputShape, Network, activation_floats, build, count_params
 from thalweg.models.base import Ragged, cut_fields, cuts_of
 from thalweg.nn.initialisers import initial_params
@@ -132,6 +132,7 @@ class Engine:
         )
         self.class_share = self._class_share()
         self.compile_seconds = 0.0
+        self.plans: dict[Structure, Plan] = {}
         self._compiled: dict[tuple[Structure, int], _Compiled] = {}
         self._lock = threading.Lock()
 
@@ -192,6 +193,7 @@ class Engine:
             other.buckets = replace(self.buckets, lengths=dict(data.lengths), pools={})
         if same:
             other._compiled, other._lock = self._compiled, self._lock
+            other.plans = self.plans
         return other
 
     def network(self, structure: Structure) -> Network:
@@ -254,6 +256,9 @@ class Engine:
         """Return the program of a structure, compiled at the first request."""
         network = self.network(structure)
         plan = self.plan(structure, num_members, steps_per_evaluation)
+        known_plan = self.plans.get(structure)
+        if known_plan is not None and known_plan.table_steps >= plan.table_steps:
+            plan = known_plan
         with self._lock:
             for (known, _), made in self._compiled.items():
                 # A program for larger blocks serves fewer members too.
@@ -275,6 +280,7 @@ class Engine:
         with self._lock:
             self.compile_seconds += made.advance.compile_seconds
             self._compiled[structure, plan.block] = made
+            self.plans[structure] = made.plan
         return made
 
     def _compile(self, member: Member, structure: Structure, plan: Plan) -> Program:
@@ -476,6 +482,9 @@ class Curve:
     probe_loss: list[float] = field(default_factory=list)
 
 
+_CURVES = ("step", "train_loss", "validation_loss", "validation", "train", "probe_loss")
+
+
 @dataclass
 class _Block:
     members: list[int]
@@ -593,6 +602,11 @@ class Cohort:
 
     def select(self, keep: Iterable[int]) -> None:
         """Go on with these members only."""
+        members, carry = self._host_carry(keep)
+        self._blocks = self._lay_out(members, carry) if members else []
+
+    def _host_carry(self, keep: Iterable[int]) -> tuple[list[int], Any]:
+        """Return those of these members that still train, in order, and their rows of the carry."""
         wanted = set(keep)
         members, carries = [], []
         for block in self._blocks:
@@ -604,16 +618,14 @@ class Cohort:
             host = _host_rows(rows, self.plan)
             carries.append(jax.tree.map(host, block.carry))
         if not members:
-            self._blocks = []
-            return
+            return [], None
 
         def join(*parts: np.ndarray) -> np.ndarray:
             return np.concatenate(parts)
 
         carry = jax.tree.map(join, *carries)
         order = np.argsort(members, kind="stable")
-        carry = jax.tree.map(lambda a: a[order], carry)
-        self._blocks = self._lay_out([members[i] for i in order], carry)
+        return [members[i] for i in order], jax.tree.map(lambda a: a[order], carry)
 
     def exchange(self, sources: Mapping[int, int], configs: Mapping[int, Config]) -> None:
         """Let members go on from others' weights, and with other Configs.
@@ -689,6 +701,60 @@ class Cohort:
         row = block.scalars[-1, block.members.index(member)]
         weights = self.member.weights(carry, self.member.scalars(row))
         return jax.tree.map(np.asarray, weights)
+
+    # ---------------------------------------------------------------------------------- checkpoints
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Return all that is needed to go on from here, as host arrays by name."""
+        members, carry = self._host_carry(range(len(self.configs)))
+        found = {
+            "members": np.array(members, np.int64),
+            "step": np.array(self.step, np.int64),
+            "alive": self.alive.copy(),
+            "best_score": self.best_score.copy(),
+            "best_step": self.best_step.copy(),
+            "seconds": self.seconds.copy(),
+        }
+        for name, values in self._plateau._asdict().items():
+            found[f"plateau.{name}"] = np.array(values)
+        for name in _CURVES:
+            own = [getattr(self.curves[member], name) for member in members]
+            found[f"curve.{name}.length"] = np.array([len(values) for values in own], np.int64)
+            found[f"curve.{name}"] = np.array([v for values in own for v in values], np.float64)
+        for number, leaf in enumerate(jax.tree.leaves(carry)):
+            found[f"carry.{number}"] = leaf
+        return found
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        """Go on from what ``snapshot`` of a cohort of the same Configs returned.
+
+        Raises:
+            RunError: where it is of other members.
+        """
+        like, treedef = jax.tree.flatten(self._blocks[0].carry if self._blocks else None)
+        members = saved["members"].tolist()
+        leaves = [saved.get(f"carry.{number}") for number in range(len(like))]
+        lead = 1 if self.plan.width == 1 else 2
+        fits = len(saved["alive"]) == len(self.configs) and all(
+            own is not None and own.dtype == leaf.dtype and own.shape[1:] == leaf.shape[lead:]
+            for own, leaf in zip(leaves, like, strict=True)
+        )
+        if not fits:
+            raise RunError("the checkpoint is of other members than this cohort's")
+        self.step = int(saved["step"].item())
+        self.alive = saved["alive"].copy()
+        self.best_score = saved["best_score"].copy()
+        self.best_step = saved["best_step"].copy()
+        self.seconds = saved["seconds"].copy()
+        self._plateau = PlateauState(
+            *(saved[f"plateau.{name}"].copy() for name in PlateauState._fields)
+        )
+        for name in _CURVES:
+            ends = np.cumsum(saved[f"curve.{name}.length"])[:-1]
+            kind = int if name == "step" else float
+            for member, own in zip(members, np.split(saved[f"curve.{name}"], ends), strict=True):
+                setattr(self.curves[member], name, [kind(v) for v in own.tolist()])
+        self._blocks = self._lay_out(members, jax.tree.unflatten(treedef, leaves))
 
     # ------------------------------------------------------------------------------------ training
 
