@@ -39,6 +39,11 @@ from thalweg.study.store import (
     state_of,
 )
 
+OPENINGS = 10
+"""How often a database is opened while another process makes its tables."""
+
+OPENING_PAUSE_SECONDS = 0.3
+
 
 class Database:
     """One study in a database.
@@ -80,9 +85,7 @@ class Database:
         self.snapshot = Snapshot()
         self._stale = True
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                storage = optuna.storages.RDBStorage(url)
+            storage = _open(url)
         except ImportError as error:
             raise MissingExtraError(
                 f"the driver of {self.shown} is not installed ({error}): for PostgreSQL pip "
@@ -367,3 +370,22 @@ def _value(key: int, step: int, value: float) -> dict[str, Any]:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def _open(url: str) -> Any:
+    """Return Optuna's storage, whose tables it makes where there are none."""
+    import optuna
+    from sqlalchemy.exc import DatabaseError, IntegrityError
+
+    for left in range(OPENINGS - 1, -1, -1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return optuna.storages.RDBStorage(url)
+        except DatabaseError as error:
+            # Another process is making the same tables.
+            made = isinstance(error, IntegrityError) or "already exists" in str(error)
+            if not made or not left:
+                raise
+            time.sleep(OPENING_PAUSE_SECONDS)
+    return None

@@ -193,14 +193,13 @@ class Study:
             + (f", then {finalists} finalists {self._how_often(replicates)}" if finalists else "")
         )
         self._go_on(math.inf)
-        reason = ""
         while not self._stop() and not at.confirmed:
-            size, reason = next_round(settings, ledger.trials, explore, at.most)
+            size, at.reason = next_round(settings, ledger.trials, explore, at.most)
             left = explore - ledger.count("explore")
             size = self._share(int(min(size, left)))
             configs = at.queue or (self.ask(size) if size else [])
             if size and not configs:
-                reason = "the search space is used up"
+                at.reason = "the search space is used up"
             if configs:
                 self._explore(configs, settings.epochs, limit=explore)
             elif not self._wait("explore"):
@@ -212,9 +211,9 @@ class Study:
             ranked, replicates = affordable_finalists(settings, spare, ledger.ranked())
         if ranked and finalists and not at.confirmed and not self._stop():
             self._confirm(ranked, replicates, settings.epochs)
-        if not reason or reason.startswith("all "):
-            reason = f"all {len(ledger.trials)} trials are done"
-        return reason
+        if not at.reason or at.reason.startswith("all "):
+            at.reason = f"all {len(ledger.trials)} trials are done"
+        return at.reason
 
     def _run_seconds(self) -> str:
         """Spend a budget of time, and return why the study ended."""
@@ -561,7 +560,9 @@ class Study:
                 for k in cohort.members:
                     ledger.note(bracket.trials[members[k]], cohort, k, bracket.rung)
             took = max(clock.elapsed() - before, 1e-9)
-            self.pace = took / max(ledger.member_epochs - epochs, 1e-9)
+            if ledger.member_epochs > epochs:
+                # Where others have begun all of a part, nothing trains.
+                self.pace = took / (ledger.member_epochs - epochs)
             self._tell(bracket.phase, bracket.label, member_steps / took)
             ledger.keep_weights(bracket.groups, bracket.trials)
             if left == 1 or self._stop():
