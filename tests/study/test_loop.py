@@ -255,15 +255,27 @@ def test_scores_that_are_no_numbers_are_null():
     json.dumps(record, allow_nan=False)
 
 
-@pytest.mark.parametrize("search", ["sobol", "random"])
-def test_asking_ends_where_hardly_any_configuration_was_compiled(search):
+def study_of_nothing(**options):
     x, y = np.zeros((8, 2), np.float32), np.zeros((8, 1), np.float32)
     data = TrainingData({"numeric": x}, y, {"numeric": x}, y)
     budget = Budget(trials=8)
     settings = Settings(
-        space=tw.Space(width=8, dropout=tw.Float(0.0, 0.5)), budget=budget, epochs=1, search=search
+        space=tw.Space(width=8, dropout=tw.Float(0.0, 0.5)), budget=budget, epochs=1, **options
     )
     task = tw.Task("regression", ("y",))
-    study = Study(data, task, InputShape(2), settings, Clock(budget))
+    return Study(data, task, InputShape(2), settings, Clock(budget))
+
+
+@pytest.mark.parametrize("search", ["sobol", "random"])
+def test_asking_ends_where_hardly_any_configuration_was_compiled(search):
+    study = study_of_nothing(search=search)
     study.at.structures = {tw.Config(width=9).structure()}
     assert study.ask(5) == []
+
+
+@pytest.mark.parametrize("search", ["sobol", "pbt"])
+def test_a_part_that_others_have_begun_says_nothing_of_the_pace(search):
+    study = study_of_nothing(search=search)
+    study._explore(study.ask(3), 2.0, limit=0)
+    assert study.ledger.trials == []
+    assert study.pace == 0.0

@@ -497,7 +497,8 @@ class Study:
         settings, clock, ledger, at = self.settings, self.time.clock, self.ledger, self.at
         opened, before = clock.elapsed(), ledger.member_epochs
         self._save(bracket)
-        going = self._catch_up(bracket)
+        # Others may have begun all of it.
+        going = bool(bracket.trials) and self._catch_up(bracket)
         while going:
             took = self._advance(bracket)
             halves = bracket.kind == "halving" and bracket.phase != "confirm"

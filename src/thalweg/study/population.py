@@ -28,6 +28,8 @@ def exchange(bracket: Bracket, searcher: PBT) -> None:
     number = min((trial.id for trial in bracket.trials.values()), default=0)
     for members, cohort in bracket.groups:
         own = cohort.members
+        if not own:
+            continue
         trials = [bracket.trials[members[k]] for k in own]
         scores = np.array([t.rank if t.status != "diverged" else np.nan for t in trials])
         sources, configs = searcher.exchange(
@@ -62,8 +64,8 @@ def follow(bracket: Bracket) -> None:
     for members, cohort in bracket.groups:
         changes = {
             k: config
-            for k, i in enumerate(members)
-            for level, config in bracket.trials[i].schedule[1:]
+            for k in cohort.members
+            for level, config in bracket.trials[members[k]].schedule[1:]
             if level == bracket.level
         }
         if changes:
