@@ -65,7 +65,7 @@ def _reliability(found: Mapping[str, Any]) -> Figure | None:
         "Are the probabilities right?",
         "Test rows in bins of their probability: on the dashed line, of what is said to be 80 % "
         f"sure 80 % come true; bars are 95 % intervals. Calibration error {_error(before[1])} as "
-        f"trained, {_error(after[1])} with a temperature of {short(found.get('temperature'), 3)}. "
+        f"trained, {_error(after[1])} with a temperature of {short(number(found.get('temperature')), 3)}. "
         f"The temperature {verdict} the log loss of held-out rows (by {short(-gain, 2)}, "
         f"{short(-high, 2)} to {short(-low, 2)}) and {used}.",
         plot.svg(),
