@@ -76,6 +76,8 @@ def test(pytest: list[str]) -> int:
         print(f"\n== {name}", flush=True)
         if run([str(BIN / command[0]), *command[1:]], cwd=ROOT):
             failed.append(name)
+    # The whole suite is shared out over the cores.
+    pytest = pytest or ["-n", str(min(4, os.cpu_count() or 1))]
     print(f"\n== {' '.join(['pytest', *pytest])}", flush=True)
     status = run([str(PYTHON), "-m", "pytest", *pytest], cwd=ROOT)
     if failed:

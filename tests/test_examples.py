@@ -36,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def test_every_example_is_tested() -> None:
     tested = Path(__file__).read_text(encoding="utf-8")
     for path in EXAMPLES.glob("*.py"):
-        assert f'run("{path.name}"' in tested
+        assert f'"{path.name}"' in tested
 
 
 def test_line_finds_slope_and_intercept(run: Run) -> None:

@@ -339,6 +339,21 @@ class TestConfig:
             ),
             (Structure(model="linear", depth=0, width=()), "linear-b32", ()),
             (Structure(depth=0), "mlp-0-relu-b32", ()),
+            (
+                Structure(
+                    "gru",
+                    1,
+                    64,
+                    options=(
+                        ("bidirectional", True),
+                        ("embedding_size", 32),
+                        ("head_width", 0),
+                        ("last", "max"),
+                    ),
+                ),
+                "gru-1x64-relu-bidirectional-embedding32-last=max-b32",
+                (64,),
+            ),
         ],
     )
     def test_structure_names(self, structure, name, widths):

@@ -675,11 +675,25 @@ class Structure:
                 parts.append(self.normalisation)
             if self.residual:
                 parts.append("residual")
-        parts += [f"{name}={value}" for name, value in self.options]
+        parts += [_shortly(name, value) for name, value in self.options if value != _usual(name)]
         parts.append("full" if self.batch_size == "full" else f"b{self.batch_size}")
         if self.external:
             parts.append(self.external)
         return "-".join(parts)
+
+
+def _usual(name: str) -> Value:
+    """Return the value of a structural option that a name need not mention."""
+    return HYPERPARAMETERS[name].default
+
+
+def _shortly(name: str, value: Value) -> str:
+    """Return an option for a structure's name: ``bidirectional``, ``embedding64``, ``last=max``."""
+    if value is True:
+        return name
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{name.removeprefix('num_').removesuffix('_size').removesuffix('_width')}{value}"
+    return f"{name}={value}"
 
 
 class Config(Mapping[str, Value]):

@@ -85,5 +85,5 @@ def _sets(series: pl.Series) -> list[list[str] | None]:
 def shown_labels(chosen: np.ndarray, classes: Sequence[Any]) -> np.ndarray:
     """Return each row's labels as one text, ``a|b``, from probabilities or 0 and 1 [N, C]."""
     rows = np.asarray(chosen) > 0.5
-    texts = ["|".join(str(classes[i]) for i in np.flatnonzero(row)) for row in rows]
+    texts = ["|".join(str(classes[i]) for i in np.flatnonzero(row).tolist()) for row in rows]
     return np.array(texts, dtype=object)

@@ -628,7 +628,11 @@ def _multilabel_scorers(
 
     def f1(average: str) -> Callable[[], float]:
         return lambda: metrics.f1_score(
-            true, chosen, average=average, sample_weight=weight, zero_division=0.0
+            true,
+            chosen,
+            average=average,
+            sample_weight=weight,
+            zero_division=0.0,  # pyright: ignore[reportArgumentType]  (its stub knows words only)
         )
 
     return {

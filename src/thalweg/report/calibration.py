@@ -57,6 +57,7 @@ def _reliability(found: Mapping[str, Any]) -> Figure | None:
     plot.text(at, plot.height - plot.bottom - 26, "as trained", "name second", "end")
     plot.text(at, plot.height - plot.bottom - 10, "with the temperature", "name first", "end")
     before, after = curves["before"], curves["after"]
+    temperature = short(number(found.get("temperature")), 3)
     gain, interval = number(found.get("gain")), found.get("interval") or (math.nan, math.nan)
     low, high = (number(v) for v in interval)
     used = "is applied" if found.get("applied") else "is not applied (--calibrate does)"
@@ -65,7 +66,7 @@ def _reliability(found: Mapping[str, Any]) -> Figure | None:
         "Are the probabilities right?",
         "Test rows in bins of their probability: on the dashed line, of what is said to be 80 % "
         f"sure 80 % come true; bars are 95 % intervals. Calibration error {_error(before[1])} as "
-        f"trained, {_error(after[1])} with a temperature of {short(found.get('temperature'), 3)}. "
+        f"trained, {_error(after[1])} with a temperature of {temperature}. "
         f"The temperature {verdict} the log loss of held-out rows (by {short(-gain, 2)}, "
         f"{short(-high, 2)} to {short(-low, 2)}) and {used}.",
         plot.svg(),

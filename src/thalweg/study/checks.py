@@ -42,12 +42,18 @@ def row_keys(dataset: Dataset) -> dict[str, list[int]] | None:
 def native_columns(
     dataset: Dataset,
 ) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray], bool]]:
-    """Return a table's columns as numbers, part by part; empty for other kinds of data."""
+    """Return a table's columns as numbers, part by part.
+
+    Empty for other kinds of data, and for tables too large to be held at once.
+    """
     native: Any = getattr(dataset, "native", None)
     encoder: Any = dataset.encoder
     if dataset.modality != "table" or native is None:
         return {}
     tables = {name: native(name) for name, part in dataset.parts.items() if len(part)}
+    if any(len(values) != len(dataset.parts[name]) for name, (values, _) in tables.items()):
+        # A table that is read in batches keeps but a sample of its rows in this form.
+        return {}
     values, categories = tables.pop("train")
     return {
         name: (
