@@ -8,7 +8,8 @@ that a study can write it down and go on from there. A new searcher is one file 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -59,3 +60,43 @@ class Searcher(Protocol):
     def restore(cls: type[S], space: Space, seed: int, state: Mapping[str, Any]) -> S:
         """Return the searcher that ``state`` was taken of."""
         ...
+
+
+@dataclass(frozen=True)
+class Points:
+    """What those searchers share that do not look at scores: points in an order, and a place in it.
+
+    Args:
+        space: what is searched.
+        seed: decides the points.
+        num_asked: points proposed so far.
+    """
+
+    space: Space
+    seed: int
+    num_asked: int = 0
+
+    @classmethod
+    def init(cls, space: Space, seed: int) -> Self:
+        """Return the searcher before its first proposal."""
+        return cls(space, seed)
+
+    def tell(
+        self, configs: Sequence[Config], scores: np.ndarray, shares: np.ndarray | None = None
+    ) -> Self:
+        """Return itself: the points do not depend on scores."""
+        del configs, scores, shares
+        return self
+
+    def moved_to(self, space: Space) -> Self:
+        """Return the searcher in another Space, where it goes on with its next point."""
+        return replace(self, space=space)
+
+    def state(self) -> dict[str, Any]:
+        """Return how many points were asked for."""
+        return {"num_asked": self.num_asked}
+
+    @classmethod
+    def restore(cls, space: Space, seed: int, state: Mapping[str, Any]) -> Self:
+        """Return the searcher that ``state`` was taken of."""
+        return cls(space, seed, **state)

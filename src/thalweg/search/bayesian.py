@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from thalweg.search.axes import Axes
 from thalweg.search.gp import Kernel, Posterior, fit
 from thalweg.search.history import History, encode
+from thalweg.search.learner import Learner
 from thalweg.search.mutation import mutate
 from thalweg.search.sobol import Sobol
 from thalweg.space import Config, Space
@@ -37,7 +37,7 @@ def num_startup(space: Space) -> int:
 
 
 @dataclass(frozen=True)
-class GaussianProcess:
+class GaussianProcess(Learner):
     """Proposes where a Gaussian process expects most improvement.
 
     A batch is chosen one by one: after each choice the process is conditioned on its own mean
@@ -52,26 +52,7 @@ class GaussianProcess:
     improvement for Bayesian optimization", 2023.
     """
 
-    space: Space
-    seed: int
-    num_asked: int = 0
-    history: History | None = None
     theta: tuple[float, ...] = field(default=())
-
-    @classmethod
-    def init(cls, space: Space, seed: int) -> GaussianProcess:
-        """Return the searcher before its first proposal."""
-        return cls(space, seed, history=History.of(space))
-
-    @cached_property
-    def axes(self) -> Axes:
-        """The space as the model sees it."""
-        return Axes(self.space)
-
-    @property
-    def known(self) -> History:
-        """What the searcher was told."""
-        return self.history if self.history is not None else History.of(self.space)
 
     def ask(self, num: int) -> tuple[GaussianProcess, list[Config]]:
         """Return the next state and up to ``num`` Configs; fewer where no others are left."""
@@ -144,26 +125,9 @@ class GaussianProcess:
         starts = candidates[np.concatenate([order[: num_starts // 2], drawn])]
         return np.concatenate([climb(axes, posterior, starts, best), candidates])
 
-    def tell(
-        self,
-        configs: Sequence[Config],
-        scores: np.ndarray,
-        shares: np.ndarray | None = None,
-    ) -> GaussianProcess:
-        """Return the state that knows these scores, and after which share of a training."""
-        return replace(self, history=self.known.add(configs, scores, shares))
-
-    def moved_to(self, space: Space) -> GaussianProcess:
-        """Return the searcher in another Space, with what it knows of this one."""
-        return replace(self, space=space, history=self.known.moved_to(space))
-
     def state(self) -> dict[str, Any]:
         """Return what was asked and told, and the kernel that was fitted last."""
-        return {
-            "num_asked": self.num_asked,
-            "theta": list(self.theta),
-            "history": self.known.state(),
-        }
+        return {**super().state(), "theta": list(self.theta)}
 
     @classmethod
     def restore(cls, space: Space, seed: int, state: Mapping[str, Any]) -> GaussianProcess:

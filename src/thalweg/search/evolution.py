@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from thalweg.search.axes import Axes
-from thalweg.search.history import History
+from thalweg.search.learner import Learner
 from thalweg.search.mutation import mutate
 from thalweg.search.sobol import Sobol
-from thalweg.space import Config, Space
+from thalweg.space import Config
 
 POPULATION = 32
 TOURNAMENT = 5
@@ -23,7 +19,7 @@ SCALES = (0.02, 0.3)
 
 
 @dataclass(frozen=True)
-class Evolution:
+class Evolution(Learner):
     """Regularised evolution with crossover.
 
     Parents win tournaments of five among the latest 32 Configs: the old ones go, however good, so
@@ -34,26 +30,6 @@ class Evolution:
     search", 2019, algorithm 1. Differs from it: crossover, and numbers that are moved by a normal
     step. Trainings that were stopped early compete with what they would have become.
     """
-
-    space: Space
-    seed: int
-    num_asked: int = 0
-    history: History | None = None
-
-    @classmethod
-    def init(cls, space: Space, seed: int) -> Evolution:
-        """Return the searcher before its first proposal."""
-        return cls(space, seed, history=History.of(space))
-
-    @cached_property
-    def axes(self) -> Axes:
-        """The space as the searcher sees it."""
-        return Axes(self.space)
-
-    @property
-    def known(self) -> History:
-        """What the searcher was told."""
-        return self.history if self.history is not None else History.of(self.space)
 
     def ask(self, num: int) -> tuple[Evolution, list[Config]]:
         """Return the next state and the next ``num`` Configs."""
@@ -82,23 +58,3 @@ class Evolution:
         share = rng.integers(1, 4, (num, 1)) / first.shape[1]
         scale = np.exp(rng.uniform(np.log(SCALES[0]), np.log(SCALES[1]), (num, 1)))
         return mutate(self.axes, np.where(mixed, second, first), scale, rng, share)
-
-    def tell(
-        self, configs: Sequence[Config], scores: np.ndarray, shares: np.ndarray | None = None
-    ) -> Evolution:
-        """Return the state that knows these scores, and after which share of a training."""
-        return replace(self, history=self.known.add(configs, scores, shares))
-
-    def moved_to(self, space: Space) -> Evolution:
-        """Return the searcher in another Space, with what it knows of this one."""
-        return replace(self, space=space, history=self.known.moved_to(space))
-
-    def state(self) -> dict[str, Any]:
-        """Return what was asked and told."""
-        return {"num_asked": self.num_asked, "history": self.known.state()}
-
-    @classmethod
-    def restore(cls, space: Space, seed: int, state: Mapping[str, Any]) -> Evolution:
-        """Return the searcher that ``state`` was taken of."""
-        history = History.from_state(space, state["history"])
-        return cls(history.space, seed, state["num_asked"], history)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from thalweg.search.base import Points
 from thalweg.search.sobol import Sobol
 from thalweg.space import HYPERPARAMETERS, Config, Float, Space, Switch
 
@@ -20,7 +21,7 @@ RESAMPLE = 0.25
 
 
 @dataclass(frozen=True)
-class PBT:
+class PBT(Points):
     """A population of Sobol points whose hyperparameters change while they train.
 
     After each tenth of a training, the worst fifth of the members of a structure take over weights,
@@ -32,15 +33,6 @@ class PBT:
     Source: Jaderberg et al., "Population based training of neural networks", 2017, with truncation
     selection (section 4.1).
     """
-
-    space: Space
-    seed: int
-    num_asked: int = 0
-
-    @classmethod
-    def init(cls, space: Space, seed: int) -> PBT:
-        """Return the searcher before its first proposal."""
-        return cls(space, seed)
 
     def ask(self, num: int) -> tuple[PBT, list[Config]]:
         """Return the next state and the next ``num`` Configs to begin with."""
@@ -70,26 +62,6 @@ class PBT:
             sources[member] = source
             changed[member] = explore(self.space, configs[source], rng)
         return sources, changed
-
-    def tell(
-        self, configs: Sequence[Config], scores: np.ndarray, shares: np.ndarray | None = None
-    ) -> PBT:
-        """Return itself: what is learned is learned while training, in ``exchange``."""
-        del configs, scores, shares
-        return self
-
-    def moved_to(self, space: Space) -> PBT:
-        """Return the searcher in another Space, where it goes on with its next point."""
-        return replace(self, space=space)
-
-    def state(self) -> dict[str, Any]:
-        """Return how many points were asked for."""
-        return {"num_asked": self.num_asked}
-
-    @classmethod
-    def restore(cls, space: Space, seed: int, state: Mapping[str, Any]) -> PBT:
-        """Return the searcher that ``state`` was taken of."""
-        return cls(space, seed, **state)
 
 
 def explore(space: Space, config: Config, rng: np.random.Generator) -> Config:

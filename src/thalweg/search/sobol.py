@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
-
-from thalweg.space import Config, Space
+from thalweg.search.base import Points
+from thalweg.space import Config
 
 
 @dataclass(frozen=True)
-class Sobol:
+class Sobol(Points):
     """Points of a scrambled Sobol sequence, in order.
 
     Any prefix is spread evenly, so that the first 50 of 500 are a fair sample of the space. Source:
     Owen, "Scrambling Sobol' and Niederreiter-Xing points", 1998; Bergstra and Bengio, "Random
     search for hyper-parameter optimization", 2012, section 4.
     """
-
-    space: Space
-    seed: int
-    num_asked: int = 0
-
-    @classmethod
-    def init(cls, space: Space, seed: int) -> Sobol:
-        """Return the searcher before its first proposal."""
-        return cls(space, seed)
 
     def ask(self, num: int) -> tuple[Sobol, list[Config]]:
         """Return the next state and the next ``num`` Configs."""
@@ -42,23 +30,3 @@ class Sobol:
                 sampler.fast_forward(self.num_asked)
             points = sampler.random(num)
         return replace(self, num_asked=self.num_asked + num), self.space.decode(points)
-
-    def tell(
-        self, configs: Sequence[Config], scores: np.ndarray, shares: np.ndarray | None = None
-    ) -> Sobol:
-        """Return itself: the sequence does not depend on scores."""
-        del configs, scores, shares
-        return self
-
-    def moved_to(self, space: Space) -> Sobol:
-        """Return the searcher in another Space, where it goes on with its next point."""
-        return replace(self, space=space)
-
-    def state(self) -> dict[str, Any]:
-        """Return how many points were asked for."""
-        return {"num_asked": self.num_asked}
-
-    @classmethod
-    def restore(cls, space: Space, seed: int, state: Mapping[str, Any]) -> Sobol:
-        """Return the searcher that ``state`` was taken of."""
-        return cls(space, seed, **state)

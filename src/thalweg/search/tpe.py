@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from thalweg.search.axes import Axes
-from thalweg.search.history import History, encode
+from thalweg.search.history import encode
+from thalweg.search.learner import Learner
 from thalweg.search.sobol import Sobol
-from thalweg.space import Config, Space
+from thalweg.space import Config
 
 CANDIDATES_EACH = 24
 MOST_GOOD = 25
@@ -24,7 +22,7 @@ NUM_STARTUP = 10
 
 
 @dataclass(frozen=True)
-class TPE:
+class TPE(Learner):
     """Proposes where the density of good Configs is highest against that of the others.
 
     Two Parzen estimators, each a mixture of one kernel for each Config (a product over all axes, so
@@ -37,26 +35,6 @@ class TPE:
     after Watanabe, "Tree-structured Parzen estimator: understanding its algorithm components and
     their roles", 2023.
     """
-
-    space: Space
-    seed: int
-    num_asked: int = 0
-    history: History | None = None
-
-    @classmethod
-    def init(cls, space: Space, seed: int) -> TPE:
-        """Return the searcher before its first proposal."""
-        return cls(space, seed, history=History.of(space))
-
-    @cached_property
-    def axes(self) -> Axes:
-        """The space as the model sees it."""
-        return Axes(self.space)
-
-    @property
-    def known(self) -> History:
-        """What the searcher was told."""
-        return self.history if self.history is not None else History.of(self.space)
 
     def ask(self, num: int) -> tuple[TPE, list[Config]]:
         """Return the next state and the next ``num`` Configs."""
@@ -86,26 +64,6 @@ class TPE:
         drawn = axes.settle(good.draw(num * CANDIDATES_EACH, rng))
         score = (good.log_density(drawn) - bad.log_density(drawn)).reshape(num, -1)
         return drawn.reshape(num, CANDIDATES_EACH, -1)[np.arange(num), score.argmax(1)]
-
-    def tell(
-        self, configs: Sequence[Config], scores: np.ndarray, shares: np.ndarray | None = None
-    ) -> TPE:
-        """Return the state that knows these scores, and after which share of a training."""
-        return replace(self, history=self.known.add(configs, scores, shares))
-
-    def moved_to(self, space: Space) -> TPE:
-        """Return the searcher in another Space, with what it knows of this one."""
-        return replace(self, space=space, history=self.known.moved_to(space))
-
-    def state(self) -> dict[str, Any]:
-        """Return what was asked and told."""
-        return {"num_asked": self.num_asked, "history": self.known.state()}
-
-    @classmethod
-    def restore(cls, space: Space, seed: int, state: Mapping[str, Any]) -> TPE:
-        """Return the searcher that ``state`` was taken of."""
-        history = History.from_state(space, state["history"])
-        return cls(history.space, seed, state["num_asked"], history)
 
 
 class Parzen:
