@@ -19,7 +19,7 @@ HOUSE = (
     ("errors",), ("space", "task", "files", "memory", "markup"), ("data",), ("nn",), ("models",),
     ("optim",),
     ("training",), ("search",), ("study",), ("explain",), ("evidence",), ("report",), ("api",),
-    ("comparisons", "rate_maps"), ("commands",), ("cli",),
+    ("experiments",), ("comparisons", "rate_maps"), ("commands",), ("cli",),
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(HOUSE) for name in names}
 HEAVY = ("jax", "jaxlib", "optax", "sklearn", "scipy", "torch", "pandas", "polars", "narwhals")

@@ -718,7 +718,7 @@ def report(
     if kind and target.suffix.lower() != ending:
         raise OptionError(f"--format {kind} writes {ending} files; got --output {target}")
     summary = RunDirectory.open(run).read_summary()
-    kinds = {"comparison": Comparison, "rate_map": RateMap}
+    kinds = {kind.key: kind for kind in (Comparison, RateMap)}
     opened = next((home.open(run) for key, home in kinds.items() if key in summary), None)
     typer.echo(str((opened or Study.open(run)).report(target)))
 

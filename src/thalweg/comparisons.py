@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg import markup
 from thalweg.data import Dataset, load
-from thalweg.errors import OptionError, RunError, unknown_option
-from thalweg.evidence.answer import Answer, Answers
+from thalweg.errors import OptionError, unknown_option
+from thalweg.experiments import Experiment, written
 from thalweg.space import Config, Space
 from thalweg.study.budget import Budget, Clock
 from thalweg.study.rundir import RunDirectory, json_ready
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from thalweg.study.settings import Settings
 
 
-class Comparison:
+class Comparison(Experiment):
     """A finished comparison: its standings, its answers, its trials and its report.
 
     ``compare`` returns one; ``Comparison.open`` reads one back from its run directory.
@@ -31,26 +31,7 @@ class Comparison:
         directory: where it is kept, if anywhere.
     """
 
-    def __init__(
-        self,
-        summary: dict[str, Any],
-        records: list[dict[str, Any]],
-        directory: RunDirectory | None = None,
-    ) -> None:
-        self.summary, self.records, self.directory = summary, records, directory
-
-    @classmethod
-    def open(cls, path: str | Path) -> Comparison:
-        """Read a comparison from its run directory.
-
-        Raises:
-            RunError: where there is none, or the folder holds something else.
-        """
-        directory = RunDirectory.open(path)
-        summary = directory.read_summary()
-        if "comparison" not in summary:
-            raise RunError(f"{path} holds a study, no comparison: open it with Study.open")
-        return cls(summary, directory.read_trials(), directory)
+    key, what = "comparison", "comparison"
 
     def __repr__(self) -> str:
         found = self.summary["comparison"]
@@ -71,10 +52,6 @@ class Comparison:
             self.answers()._repr_html_(),
             note=f"{len(found['arms'])} arms, {len(self.records):,} trials",
         )
-
-    def answers(self) -> Answers:
-        """Return the answers, the comparison's own question first; they print as text."""
-        return Answers(Answer.from_dict(record) for record in self.summary["answers"])
 
     @property
     def experiment(self) -> Any:
@@ -116,30 +93,21 @@ class Comparison:
             OptionError: where the ending is none of ``.csv``, ``.tex`` and ``.md``.
             RunError: where the file cannot be written.
         """
-        from thalweg.report.html import write_text
         from thalweg.report.tables import FORMATS
 
         target = Path(path)
         if target.suffix.lower() not in FORMATS:
             raise unknown_option("the ending of a table's file", target.suffix, FORMATS)
-        return _written(target, write_text, FORMATS[target.suffix.lower()](self.experiment))
+        return written(target, FORMATS[target.suffix.lower()](self.experiment))
 
     def report(self, path: str | Path = "comparison.html") -> Path:
         """Write the report, HTML or by the ending ``.md`` Markdown, and return its path."""
         from thalweg.report.comparison import render_comparison, render_comparison_markdown
-        from thalweg.report.html import write_text
 
         target = Path(path)
         markdown = target.suffix.lower() == ".md"
         render = render_comparison_markdown if markdown else render_comparison
-        return _written(target, write_text, render(self.records, self.summary, self.answers()))
-
-
-def _written(target: Path, write: Callable[[Path, str], Path], text: str) -> Path:
-    try:
-        return write(target, text)
-    except OSError as error:
-        raise RunError(f"{target} cannot be written: {error.strerror}") from None
+        return written(target, render(self.records, self.summary, self.answers()))
 
 
 def compare(

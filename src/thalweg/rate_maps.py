@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.data import Dataset, load
-from thalweg.errors import OptionError, RunError, unknown_option
-from thalweg.evidence.answer import Answer, Answers
+from thalweg.errors import OptionError, unknown_option
+from thalweg.experiments import Experiment, written
 from thalweg.space import Space
 from thalweg.study.budget import Budget, Clock
 from thalweg.study.rundir import RunDirectory, json_ready
@@ -20,7 +20,7 @@ TRIALS = 192
 """Trainings where neither a budget nor a number is given."""
 
 
-class RateMap:
+class RateMap(Experiment):
     """A finished map of learning rates: its lines, its answers, its trials and its report.
 
     Args:
@@ -29,33 +29,10 @@ class RateMap:
         directory: where it is kept, if anywhere.
     """
 
-    def __init__(
-        self,
-        summary: dict[str, Any],
-        records: list[dict[str, Any]],
-        directory: RunDirectory | None = None,
-    ) -> None:
-        self.summary, self.records, self.directory = summary, records, directory
-
-    @classmethod
-    def open(cls, path: str | Path) -> RateMap:
-        """Read a map from its run directory.
-
-        Raises:
-            RunError: where there is none, or the folder holds something else.
-        """
-        directory = RunDirectory.open(path)
-        summary = directory.read_summary()
-        if "rate_map" not in summary:
-            raise RunError(f"{path} holds no map of learning rates: was it made by rates?")
-        return cls(summary, directory.read_trials(), directory)
+    key, what = "rate_map", "map of learning rates"
 
     def __repr__(self) -> str:
         return f"<RateMap of {self.summary['name']}: {len(self.records)} trainings>"
-
-    def answers(self) -> Answers:
-        """Return the answers; they print as text."""
-        return Answers(Answer.from_dict(record) for record in self.summary["answers"])
 
     def lines(self) -> list[dict[str, Any]]:
         """Return one row for each optimizer and remedy.
@@ -87,14 +64,9 @@ class RateMap:
 
     def report(self, path: str | Path = "rates.html") -> Path:
         """Write the report as one HTML file, and return its path."""
-        from thalweg.report.html import write_text
         from thalweg.report.rates import render_rates
 
-        target = Path(path)
-        try:
-            return write_text(target, render_rates(self.records, self.summary, self.answers()))
-        except OSError as error:
-            raise RunError(f"{target} cannot be written: {error.strerror}") from None
+        return written(path, render_rates(self.records, self.summary, self.answers()))
 
 
 def find_rates(
