@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thalweg.data import image_files
+from thalweg.data import decoding, image_files
 from thalweg.data.image_files import (
     check_size,
     choose_shape,
@@ -295,7 +295,7 @@ def test_big_sets_are_mapped_into_memory(tmp_path, monkeypatch):
 
 
 def test_the_cache_is_kept_small(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_files, "CACHE_BYTES", 20_000)
+    monkeypatch.setattr(decoding, "CACHE_BYTES", 20_000)
     for seed in range(3):
         paths, _ = many(tmp_path / str(seed), 70, seed=seed)
         read_images(paths)
@@ -304,7 +304,7 @@ def test_the_cache_is_kept_small(tmp_path, monkeypatch):
 
 
 def test_files_are_decoded_on_all_cores(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_files, "num_cores", lambda: 3)
+    monkeypatch.setattr(decoding, "num_cores", lambda: 3)
     paths, _ = many(tmp_path, 100)
     barrier, threads, original = threading.Barrier(3, timeout=20), set(), image_files.decode
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thalweg.data.image_files import fit, is_image_name, num_cores
+from thalweg.data.decoding import num_cores
+from thalweg.data.image_files import fit, is_image_name
 from thalweg.data.image_sources import PATH_COLUMNS, Listing, list_images
 from thalweg.data.sources import read_table, source_name
 from thalweg.errors import DataError, SourceError

@@ -5,11 +5,9 @@ Decoding runs in threads: libsndfile, soxr and NumPy's transforms let go of the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import struct
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.data.image_files import on_all_cores, prune_cache
+from thalweg.data.decoding import entry_of, on_all_cores, write_entry
 from thalweg.errors import DataError, MissingExtraError, OptionError, SourceError
-from thalweg.files import cache_dir, write_atomically
 
 SUFFIXES: tuple[str, ...] = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
 """Endings of files that are taken for recordings."""
@@ -434,16 +431,7 @@ def _entry(paths: Sequence[str], rate: int | None, bands: int) -> Path | None:
     """Return the stem of a set's files in the cache; None where it is not worth it."""
     if len(paths) < _MIN_CACHED:
         return None
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([_FORMAT, rate, RATE_CAP, bands]).encode())
-    for path in paths:
-        try:
-            status = os.stat(path)
-            about = f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}\0"
-        except OSError:
-            about = f"{os.path.abspath(path)}\0-\0"
-        digest.update(about.encode("utf-8", "surrogateescape"))
-    return cache_dir() / "audio" / digest.hexdigest()
+    return entry_of("audio", paths, [_FORMAT, rate, RATE_CAP, bands])
 
 
 def _load(entry: Path, bands: int) -> Heard | None:
@@ -469,17 +457,4 @@ def _save(entry: Path, heard: Heard) -> None:
         "bad": [list(pair) for pair in heard.bad],
         "notices": list(heard.notices),
     }
-    temporary = None
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=entry.parent, prefix=".decoding.")
-        with os.fdopen(handle, "wb") as file:
-            np.lib.format.write_array(file, heard.frames, allow_pickle=False)
-        os.replace(temporary, entry.with_suffix(".npy"))
-        # Written last: an entry without it does not count.
-        write_atomically(entry.with_suffix(".json"), json.dumps(record))
-        prune_cache(entry)
-    except (OSError, UnicodeEncodeError):
-        # A cache that cannot be written is no reason to stop: the files are decoded every time.
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    write_entry(entry, heard.frames, record)

@@ -6,21 +6,20 @@ threads need no guard in the user's script as processes would.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thalweg.data.decoding import entry_of, on_all_cores, write_entry
 from thalweg.errors import OptionError, SourceError
-from thalweg.files import cache_dir, write_atomically
+from thalweg.files import cache_dir
 from thalweg.memory import host_bytes
 
 if TYPE_CHECKING:
@@ -48,11 +47,8 @@ SIZE_CAP = 64
 BIG_BYTES = 256 << 20
 """Beyond this decoded images stay in a file mapped into memory; earlier if that is short."""
 
-CACHE_BYTES = 8 << 30
-"""Beyond this the decoded images that were not used for longest are deleted from the cache."""
 
 _MIN_CACHED = 64
-_CHUNK = 16
 _FORMAT = 1
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 
@@ -77,11 +73,6 @@ class Decoded:
 def is_image_name(name: str) -> bool:
     """Whether a file's name ends like an image's."""
     return os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def num_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # One image ---------------------------------------------------------------------------------------
@@ -393,20 +384,6 @@ def _decoded(
     return Decoded(images, kept, bad, notices)
 
 
-def on_all_cores(work: Callable[[int, int], None], num_items: int) -> None:
-    """Call ``work(start, stop)`` for each chunk of items, in threads."""
-    starts = range(0, num_items, _CHUNK)
-    stops = [min(start + _CHUNK, num_items) for start in starts]
-    workers = min(num_cores(), len(starts))
-    if workers <= 1:
-        for start, stop in zip(starts, stops, strict=True):
-            work(start, stop)
-        return
-    with ThreadPoolExecutor(workers, "decode") as pool:
-        for _ in pool.map(work, starts, stops):
-            pass
-
-
 def _probe(path: str) -> tuple[tuple[int, int], bool]:
     """Return height and width, and whether the mode is grey, from a file's header."""
     from PIL import Image as Images
@@ -514,16 +491,7 @@ def _entry(
     """Return the stem of a set's files in the cache; None where it is not worth it."""
     if len(paths) < _MIN_CACHED:
         return None
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([_FORMAT, SIZE_CAP, image_size, channels]).encode())
-    for path in paths:
-        try:
-            status = os.stat(path)
-            about = f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}\0"
-        except OSError:
-            about = f"{os.path.abspath(path)}\0-\0"
-        digest.update(about.encode("utf-8", "surrogateescape"))
-    return cache_dir() / "images" / digest.hexdigest()
+    return entry_of("images", paths, [_FORMAT, SIZE_CAP, image_size, channels])
 
 
 def _load(entry: Path, num_paths: int) -> Decoded | None:
@@ -549,35 +517,11 @@ def _save(entry: Path, decoded: Decoded, num_paths: int) -> Decoded:
         "bad_index": np.setdiff1d(np.arange(num_paths), decoded.kept).tolist(),
         "notices": list(decoded.notices),
     }
-    temporary = None
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=entry.parent, prefix=".decoding.")
-        with os.fdopen(handle, "wb") as file:
-            np.lib.format.write_array(file, decoded.images, allow_pickle=False)
-        os.replace(temporary, entry.with_suffix(".npy"))
-        # Written last: an entry without it does not count.
-        write_atomically(entry.with_suffix(".json"), json.dumps(record))
-        prune_cache(entry)
-    except (OSError, UnicodeEncodeError):
-        # A cache that cannot be written is no reason to stop: the files are decoded every time.
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    if not write_entry(entry, decoded.images, record):
         return decoded
     if decoded.images.nbytes > big_bytes():
         return _load(entry, num_paths) or decoded
     return decoded
-
-
-def prune_cache(newest: Path) -> None:
-    """Delete the arrays that were not used for longest from a full cache, never the newest."""
-    arrays = sorted(newest.parent.glob("*.npy"), key=lambda path: -path.stat().st_mtime)
-    total = 0
-    for array in arrays:
-        total += array.stat().st_size
-        if total > CACHE_BYTES and array.stem != newest.stem:
-            array.with_suffix(".json").unlink(missing_ok=True)
-            array.unlink(missing_ok=True)
 
 
 # For people --------------------------------------------------------------------------------------

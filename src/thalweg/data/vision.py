@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from thalweg.data import image_files
+from thalweg.data import decoding, image_files
 from thalweg.data.annotations import (
     Annotated,
     decode_masks,
@@ -544,7 +544,7 @@ def _finder(kind: str) -> Callable[..., Annotated]:
 def _sizes(listing: Listing, rows: np.ndarray) -> np.ndarray:
     """Return height and width of images before they are brought to one shape, int [N, 2]."""
     if listing.arrays is None:
-        with ThreadPoolExecutor(image_files.num_cores()) as pool:
+        with ThreadPoolExecutor(decoding.num_cores()) as pool:
             found = list(pool.map(_file_size, [listing.paths[i] for i in rows]))
         return np.array(found, np.int64).reshape(-1, 2)
     arrays = listing.arrays
