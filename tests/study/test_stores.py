@@ -9,6 +9,7 @@ import sys
 import threading
 
 import numpy as np
+import optuna
 import pytest
 
 import thalweg as tw
@@ -22,7 +23,6 @@ from thalweg.study.request import without_password
 from thalweg.study.storage import open_store
 from thalweg.study.store import is_gone, new_owner
 
-optuna = pytest.importorskip("optuna")
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 SPACE = Space(

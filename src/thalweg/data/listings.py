@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,8 @@ def table_has_names(path: Path, is_name: IsName) -> bool:
             )
         with gzip.open(path) if name.endswith(".gz") else open(path, "rb") as file:
             head = file.read(1 << 15)
-    except Exception:
+    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError):
+        # Whoever reads the table next says what is wrong with it.
         return False
     lines = head.decode("utf-8", "replace").splitlines()[1:6]
     fields = [re.split(r'[,;\t|]|"\s*:\s*"', line.replace("}", "")) for line in lines if line]
