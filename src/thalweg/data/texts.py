@@ -376,7 +376,9 @@ def with_texts(dataset: TableDataset, columns: Sequence[str], options: TextOptio
         split=dataset.split,
         columns=dataset.columns,
         tables=dataset.tables,
-        **parts,
+        train=parts["train"],
+        validation=parts["validation"],
+        test=parts["test"],
     )
 
 
