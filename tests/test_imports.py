@@ -18,8 +18,8 @@ SOURCE = Path(thalweg.__file__).parent
 HOUSE = (
     ("errors",), ("space", "task", "files", "memory", "markup"), ("data",), ("nn",), ("models",),
     ("optim",),
-    ("training",), ("search",), ("study",), ("explain",), ("evidence",), ("report",), ("api",),
-    ("experiments",), ("comparisons", "rate_maps"), ("commands",), ("cli",),
+    ("training",), ("search",), ("study",), ("explain",), ("evidence",), ("report",),
+    ("conduct",), ("api",), ("experiments",), ("comparisons", "rate_maps"), ("commands",), ("cli",),
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(HOUSE) for name in names}
 HEAVY = ("jax", "jaxlib", "optax", "sklearn", "scipy", "torch", "pandas", "polars", "narwhals")

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from thalweg import markup
-from thalweg.data import Dataset, concatenate, load
+from thalweg.data import Dataset, load
 from thalweg.errors import OptionError, RunError, ThalwegError, unknown_option
 from thalweg.evidence.answer import Answer, Answers
 from thalweg.space import Config, Space
 from thalweg.study.budget import Budget, Clock
 from thalweg.study.model import Model as Trained
-from thalweg.study.rundir import RunDirectory, json_ready
+from thalweg.study.rundir import RunDirectory
 from thalweg.task import ROW_KINDS
 
 if TYPE_CHECKING:
+    from thalweg.conduct import HandedOver
     from thalweg.explain import Explanation
     from thalweg.study.callbacks import Callback
-    from thalweg.study.keeper import Keeper
     from thalweg.study.listener import Listener
-    from thalweg.study.outcome import Outcome
     from thalweg.study.request import Request
     from thalweg.study.settings import Settings
-    from thalweg.study.store import Store
 
 __all__ = ["Model", "Study", "load", "resume", "train", "tune"]
 
@@ -229,16 +221,9 @@ class Study:
 
     def report(self, path: str | Path = "report.html") -> Path:
         """Write the report as one file, HTML or by the ending ``.md`` Markdown; return its path."""
-        from thalweg.report.html import write_report
-        from thalweg.report.markdown import write_markdown
+        from thalweg.report.document import write_document
 
-        target = Path(path)
-        try:
-            if target.suffix.lower() == ".md":
-                return write_markdown(target, self.records, self.summary, self.answers())
-            return write_report(target, self.records, self.summary, self.answers(), self.pictures)
-        except OSError as error:
-            raise RunError(f"the report {target} cannot be written: {error.strerror}") from None
+        return write_document(Path(path), self.records, self.summary, self.pictures)
 
 
 def tune(
@@ -494,6 +479,7 @@ def _carry_out(
     storage: str | None = None,
 ) -> Study:
     """Run a study from where it stands, with what it is written to while it runs."""
+    from thalweg.conduct import Asked, conduct
     from thalweg.study.callbacks import HOOKS
     from thalweg.study.keeper import take
     from thalweg.study.listener import Silent
@@ -501,236 +487,32 @@ def _carry_out(
     from thalweg.study.storage import open_store
 
     told = [*callbacks, *(HOOKS[name](value) for name, value in options["hooks"].items())]
-    asked = (dataset, settings, options, clock)
+    asked = Asked(dataset, settings, options, clock, listener, command, told)
     if directory is None or request is None:
-        return _run(*asked, listener, command, told)
+        return _handed(conduct(asked, Model), None)
     keeper = take(directory.checkpoints, request.owner)
     try:
         store = open_store(request, directory, dataset.task, keeper.owner, storage)
-        reporter = Reporter(listener or Silent(), directory.path)
-        return _run(*asked, reporter, command, told, directory, store, keeper)
+        asked = replace(
+            asked,
+            listener=Reporter(listener or Silent(), directory.path),
+            directory=directory,
+            store=store,
+            keeper=keeper,
+        )
+        return _handed(conduct(asked, Model), directory)
     finally:
         keeper.release()
 
 
-def _run(
-    dataset: Dataset,
-    settings: Settings,
-    options: Mapping[str, Any],
-    clock: Clock,
-    listener: Listener | None,
-    command: str | None,
-    callbacks: Sequence[Callback],
-    directory: RunDirectory | None = None,
-    store: Store | None = None,
-    keeper: Keeper | None = None,
-) -> Study:
-    """Run a study from where it stands, and hand over what it found."""
-    from thalweg.evidence import answers
-    from thalweg.evidence.importance import importances
-    from thalweg.evidence.rows import row_findings
-    from thalweg.explain import reference_of
-    from thalweg.explain.studied import Explained, explain_study
-    from thalweg.models import InputShape
-    from thalweg.report.pictures import paint
-    from thalweg.study.calibration import fit_calibration, held_out_outputs
-    from thalweg.study.ensemble import Combination, model_of, pairs_of
-    from thalweg.study.ensemble import combine as combinations
-    from thalweg.study.loop import Study as Loop
-    from thalweg.study.passages import passages, samples
-    from thalweg.study.pictures import make_pictures
-    from thalweg.study.refit import refit as train_again
-    from thalweg.study.setup import make_folds, training_data
-    from thalweg.study.summary import as_chosen, summarise, threshold_for
-    from thalweg.study.summary import held_out as held_out_pairs
-    from thalweg.study.threshold import Goal
-    from thalweg.study.winner import arrays_of_the_rows, look_into_the_winner
-    from thalweg.study.yardsticks import start_baselines
-
-    task = dataset.task
-    combine, refit = options["combine"], settings.refit
-    wanted = Goal.parse(options["goal"]) if options["goal"] is not None else None
-    yardsticks = start_baselines(dataset) if options["baselines"] else None
-
-    inputs = InputShape.from_dict(dataset.input_shape)
-    folds = make_folds(dataset, settings.num_replicates) if settings.num_finalists else []
-    with interrupts() as interrupted:
-        loop = Loop(
-            # Exploring on the first fold has the shapes, and so the programs, of all of them.
-            folds[0] if folds else training_data(dataset, dataset.train),
-            task,
-            inputs,
-            settings,
-            clock,
-            listener,
-            interrupted,
-            folds=folds,
-            store=store,
-            keeper=keeper,
-            callbacks=callbacks,
-        )
-        loop.notebook.callbacks.begin(
-            {
-                "name": dataset.name,
-                "metric": task.metric,
-                "direction": task.direction,
-                "run": str(directory.path) if directory else None,
-                "command": command,
-            }
-        )
-        outcome = loop.run()
-        if directory is not None and directory.is_finished and not directory.was_interrupted:
-            # Another process that shares the study was faster.
-            assert keeper is not None
-            keeper.discard()
-            return Study.open(directory.path)
-        looked = look_into_the_winner(loop, outcome, interrupted) if settings.growth else {}
-    if refit and not interrupted():
-        rows = concatenate([dataset.train, dataset.validation])
-        full = outcome.plan.get("epochs", settings.epochs)
-        outcome.weights = train_again(
-            training_data(dataset, rows), task, inputs, outcome.replicates, full
-        )
-    members = outcome.weights if options["ensemble"] else _best_alone(outcome)
-    best_model = Model(
-        encoder=dataset.encoder,
-        structure=members[0].structure,
-        inputs=inputs.to_dict(),
-        members=[(w.params, w.state) for w in members],
-        config=outcome.best.config,
-        reference=reference_of(dataset.encoder, dataset.train),
-    )
-    pairs = held_out_pairs(best_model, outcome, loop.data, folds)
-    combined: list[Combination] = []
-    if (directory is not None or combine != "seeds") and not refit:
-        # Another structure is another program: those of images take seconds to compile.
-        margin = FINISH_SECONDS + (0.7 if dataset.modality == "table" else 2.5)
-        combined = combinations(
-            best_model, outcome.trials, outcome.kept, loop.data, folds,
-            going_on=lambda: clock.left() > margin,
-        )  # fmt: skip
-    for chosen in (one for one in combined if one.name == combine):
-        best_model = model_of(best_model, chosen.units, chosen.shares)
-        pairs = pairs_of(best_model, chosen.units, chosen.shares, loop.data, folds)
-    if wanted is not None:
-        best_model.threshold = threshold_for(wanted, pairs)
-    unseen = held_out_outputs(pairs) if task.kind in ROW_KINDS else None
-    best_model.calibration = fit_calibration(task.kind, unseen)
-    if options["calibrate"]:
-        best_model = best_model.calibrate()
-    pairs = [(as_chosen(one, best_model), rows) for one, rows in pairs]
-    held_out = best_model.outputs(dataset.test.fields) if len(dataset.test) else None
-    failed: list[str] = []
-    # While baselines are still being fitted.
-    pictures = make_pictures(
-        dataset,
-        best_model,
-        outcome.best.config,
-        paint,
-        outputs=held_out,
-        seconds=clock.left() - FINISH_SECONDS,
-        failed=failed,
-    )
-    explained = Explained()
-    if directory is not None:
-        # For the report, in what is left of the time.
-        explained = explain_study(dataset, best_model, paint, seconds=clock.left() - FINISH_SECONDS)
-    summary = summarise(
-        dataset,
-        outcome,
-        best_model,
-        settings,
-        clock,
-        pairs,
-        yardsticks,
-        directory,
-        command,
-        wanted,
-        held_out,
-    )
-    summary["calibration"] = json_ready(_calibration_record(dataset, best_model, unseen, held_out))
-    used = combine if any(one.name == combine for one in combined) else "seeds"
-    summary["combinations"] = json_ready(
-        [{**one.to_dict(), "used": one.name == used} for one in combined]
-    )
-    if used != combine:
-        summary["notices"].append(
-            f"there was nothing to put together by {combine}, or no time: the winner alone is "
-            "handed over"
-        )
-    summary["explanations"] = json_ready(explained.record)
-    summary["pictures"] = [*[p.to_dict() for p in pictures], *explained.entries]
-    summary["passages"] = passages(dataset, best_model, held_out)
-    summary["samples"] = samples(dataset, best_model)
-    summary["notices"] += [*failed, *explained.failed]
-    best_model.about = {
-        key: summary[key] for key in ("name", "metric", "validation", "test", "versions", "seed")
-    }
-    records = [trial.to_dict() for trial in outcome.trials]
-    summary |= looked
-    if clock.left() > LOOKING_SECONDS:
-        arrays = arrays_of_the_rows(dataset, best_model, outcome, loop.data, folds, refit)
-        summary["rows"] = row_findings(**arrays)
-    if clock.left() > WEIGHING_SECONDS:
-        summary["importance"] = importances(records, summary)
-    summary["answers"] = [answer.to_dict() for answer in answers(records, summary)]
-    drawn = {**{picture.name: picture.png for picture in pictures}, **explained.pictures}
-    study = Study(summary, records, best_model, directory, drawn)
-    if directory is not None:
-        best_model.save(directory.model_path)
-        directory.write_trials(outcome.trials)
-        directory.write_pictures(drawn)
-        study.report(directory.report_path)
-    summary["seconds"]["total"] = round(clock.elapsed(), 3)
-    if directory is not None:
-        directory.write_summary(summary)
-        directory.status_path.unlink(missing_ok=True)
-        if keeper is not None and not interrupted():
-            keeper.discard()
-    loop.notebook.callbacks.end(study.summary)
-    return study
-
-
-def _calibration_record(
-    dataset: Dataset, model: Model, unseen: Any, outputs: np.ndarray | None
-) -> dict[str, Any]:
-    """Return what calibration does on rows that it was not fitted on; empty where there is none."""
-    from thalweg.evidence.calibration import before_and_after, coverage
-    from thalweg.study.calibration import temperature_gain, tempered
-
-    fitted = model.calibration
-    if fitted is None:
-        return {}
-    record: dict[str, Any] = {"num_rows": fitted.num_rows, "applied": model.calibrated}
-    part = dataset.test
-    if outputs is not None and model.calibrated:
-        outputs = replace(model, calibrated=False).outputs(part.fields)
-    if len(part) < 2:
-        outputs = None
-    truth = dataset.raw_target(part) if outputs is not None else None
-    if fitted.temperature is not None:
-        gain, interval = temperature_gain(unseen.outputs, unseen.truth)
-        record |= {"temperature": fitted.temperature, "gain": gain, "interval": interval}
-        if outputs is not None and truth is not None:
-            after = tempered(outputs, fitted.temperature)
-            record["test"] = before_and_after(outputs, after, truth)
-        return record
-    lines = []
-    for level in (0.5, 0.8, 0.9, 0.95):
-        with contextlib.suppress(OptionError):
-            radius = fitted.radius_of(level)
-            line: dict[str, Any] = {"level": level, "radius": float(radius.mean())}
-            if outputs is not None and truth is not None:
-                errors = np.abs(outputs - truth.reshape(outputs.shape))
-                share, low, high = coverage(errors, radius)
-                line |= {"coverage": share, "low": low, "high": high}
-            lines.append(line)
-    return {**record, "intervals": lines, "num_tested": len(part)}
-
-
-def _best_alone(outcome: Outcome) -> list[Any]:
-    index = [t.id for t in outcome.replicates].index(outcome.best.id)
-    return [outcome.weights[index]]
+def _handed(handed: HandedOver | None, directory: RunDirectory | None) -> Study:
+    """Return what was handed over as a Study; what another process has finished is opened."""
+    if handed is None:
+        assert directory is not None
+        return Study.open(directory.path)
+    model = handed.model
+    assert isinstance(model, Model)
+    return Study(handed.summary, handed.records, model, directory, handed.pictures)
 
 
 def train(
@@ -776,27 +558,3 @@ def train(
         baselines=False,
         seed=seed,
     )
-
-
-@contextlib.contextmanager
-def interrupts() -> Iterator[Any]:
-    """Turn the first Ctrl-C into a question that the study asks; a second one stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def note(signum: int, frame: Any) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, before)
-        print(
-            "\nEnding with what has been found so far (Ctrl-C again stops at once).",
-            file=sys.stderr,
-        )
-
-    before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

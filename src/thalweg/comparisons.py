@@ -178,7 +178,7 @@ def compare(
         >>> sorted(row["arm"] for row in found.standings())
         ['adam', 'sgd']
     """
-    from thalweg.api import interrupts
+    from thalweg.conduct import interrupts
     from thalweg.models import InputShape
     from thalweg.study.design import check_over, make_design
     from thalweg.study.experiment import run_arms

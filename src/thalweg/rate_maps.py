@@ -129,7 +129,7 @@ def find_rates(
         >>> len(found.lines()[0]["rates"])
         8
     """
-    from thalweg.api import interrupts
+    from thalweg.conduct import interrupts
     from thalweg.evidence.rate_map import rate_answers
     from thalweg.models import InputShape
     from thalweg.optim.external import EXTERNAL
