@@ -15,6 +15,7 @@ _CELL = "padding:2px 10px;border-bottom:1px solid rgba(128,128,128,.25);white-sp
 _SMALL = "opacity:.7;font-size:90%"
 COLOURS = {"supported": "#1d8a4e", "tie": "#3f74b5", "not enough evidence": "#b07a00"}
 """Colours of verdicts."""
+_FOR, _AGAINST = "230,126,34", "52,120,200"
 
 
 def escape(text: Any) -> str:
@@ -35,6 +36,22 @@ def card(title: str, *parts: str, note: str = "") -> str:
     return (
         '<div style="max-width:72em;line-height:1.45;overflow-x:auto">'
         f"<div><strong>{escape(title)}</strong>{beside}</div>{body}</div>"
+    )
+
+
+def page(title: str, body: str) -> str:
+    """Return a whole document.
+
+    Args:
+        title: plain text.
+        body: HTML below the heading.
+    """
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title></head>"
+        '<body style="max-width:60em;margin:2em auto;padding:0 1em;font-family:sans-serif;'
+        f'line-height:1.5;color-scheme:light dark"><h1>{escape(title)}</h1>{body}</body></html>'
     )
 
 
@@ -68,6 +85,27 @@ def bars(pairs: Iterable[tuple[str, float]], most: int = 12) -> str:
         for name, value in shown
     )
     return f'<table style="border-collapse:collapse;margin:0"><tbody>{rows}</tbody></table>'
+
+
+def highlighted(pieces: Sequence[tuple[str, float]]) -> str:
+    """Return a text whose pieces are coloured by their weights: for in orange, against in blue.
+
+    Args:
+        pieces: text and weight of each; the largest weight has the strongest colour.
+    """
+    most = max((abs(weight) for _, weight in pieces), default=0.0) or 1.0
+    marked = "".join(_piece(text, weight / most) for text, weight in pieces)
+    return f'<blockquote dir="auto">{marked}</blockquote>'
+
+
+def _piece(text: str, share: float) -> str:
+    if abs(share) < 0.05:
+        return escape(text)
+    colour = _FOR if share > 0 else _AGAINST
+    # Not by colour alone: what speaks against is underlined.
+    line = "" if share > 0 else ";text-decoration:underline"
+    style = f"background:rgba({colour},{abs(share) * 0.6:.2f}){line}"
+    return f'<span style="{style}">{escape(text)}</span>'
 
 
 def badge(text: str) -> str:

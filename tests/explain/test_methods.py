@@ -28,12 +28,21 @@ def ratings_frame() -> pl.DataFrame:
     return pl.DataFrame({"user": users, "item": items, "rating": rating}).unique(("user", "item"))
 
 
+def reviews(num: int = 120, seed: int = 0) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    words = np.array(["a", "the", "film", "plot", "dull", "grand", "long", "and", "but", "bright"])
+    texts = [" ".join(rng.choice(words, rng.integers(6, 12))) + "." for _ in range(num)]
+    liked = ["yes" if "grand" in text else "no" for text in texts]
+    return pl.DataFrame({"text": texts, "year": rng.integers(1950, 2020, num), "liked": liked})
+
+
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
     """Return a model with random weights and rows for each kind of data."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (60, 8, 6, 1), dtype=np.uint8)
     steps = rng.standard_normal((60, 10, 2)).astype(np.float32)
+    waves = [rng.standard_normal(1600).astype(np.float32) * 0.1 for _ in range(40)]
     made = {
         "table": (tw.load(houses(), target="price"), houses(30, 1), {"depth": 1, "width": 8}),
         "images": (tw.load((images, np.arange(60) % 3)), images[:4], {"model": "mlp", "width": 8}),
@@ -51,6 +60,16 @@ def cases(tmp_path_factory):
             tw.load(ratings_frame(), modality="ratings"),
             ratings_frame(),
             {"model": "mf", "width": 4},
+        ),
+        "text": (
+            tw.load(reviews(), target="liked"),
+            reviews(30, 1),
+            {"model": "gru", "width": 8, "embedding_size": 8},
+        ),
+        "audio": (
+            tw.load((waves, np.arange(40) % 2), modality="audio", sample_rate=8000, mels=12),
+            waves[:4],
+            {"model": "cnn1d", "width": 8},
         ),
     }
     return {
@@ -101,7 +120,7 @@ def test_every_method_on_every_kind_of_data(cases, modality, method, tmp_path):
         "explanation.json",
     ]
     assert pl.read_csv(tmp_path / "out" / "explanation.csv").height == len(found)
-    pictured = modality == "images" and method not in ("neighbours",)
+    pictured = modality in ("images", "audio") and method not in ("neighbours",)
     assert (found.maps is not None) == pictured
     if pictured:
         assert found.picture()[:4] == b"\x89PNG"
@@ -212,3 +231,30 @@ def test_what_is_refused(cases):
     images = cases["images"][0]
     with pytest.raises(OptionError, match="class to explain"):
         images.explain(cases["images"][1], target="nine")
+
+
+def test_a_map_over_a_spectrogram_stands_upright(cases):
+    model, rows, _ = cases["audio"]
+    found = model.explain(rows, "occlusion", num_rows=2)
+    frames, bands = model.encoder.length, model.encoder.bands
+    assert found.images.shape == (2, bands, frames, 1)
+    assert found.maps.shape == (2, bands, frames)
+    values = np.zeros((frames, bands))
+    values[3, 0] = 1.0
+    from thalweg.explain.canvas import canvas_of
+
+    canvas = canvas_of(model.encoder, {"sequence": values})
+    # The lowest band lies at the bottom, time runs to the right.
+    assert canvas.upright(values)[-1, 3] == 1.0
+    peaks = canvas.peaks(values[None])
+    assert peaks["peak_second"][0] == 0.03
+    assert peaks["peak_hertz"][0] == min(canvas.hertz).round(1)
+
+
+def test_what_is_heard_is_named_in_seconds_and_hertz(cases):
+    model, rows, _ = cases["audio"]
+    fields = model.encoder.encode(rows).fields
+    players = PLAYERS["audio"](model.encoder, fields, 3)
+    assert players.names[0].startswith("0 to 0.")
+    assert players.names[0].endswith("Hz")
+    assert max(players.about["highest_hertz"]) < 4000

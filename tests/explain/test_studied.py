@@ -79,3 +79,13 @@ def test_a_failure_is_told_and_costs_nothing_else():
     found = explain_study(data, model, paint)
     assert len(found.failed) == 2
     assert "could not be made (KeyError" in found.failed[0]
+
+
+def test_recordings():
+    rng = np.random.default_rng(0)
+    waves = [rng.standard_normal(1600).astype(np.float32) * 0.1 for _ in range(40)]
+    data = tw.load((waves, np.arange(40) % 2), modality="audio", sample_rate=8000, mels=12)
+    found = explain_study(data, random_model(data, model="cnn1d", width=8), paint)
+    assert not found.failed
+    assert found.pictures["explained"][:4] == b"\x89PNG"
+    assert "spectrogram" in found.entries[0]["caption"]

@@ -94,13 +94,21 @@ def mel_filters(bands: int, num_bins: int, rate: int) -> np.ndarray:
     Returns:
         float64 [num_bins, F].
     """
-    high = rate / 2.0
-    mels = np.linspace(_mel(LOWEST_HERTZ), _mel(high), bands + 2)
-    corners = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
-    hertz = np.linspace(0.0, high, num_bins)[:, None]
+    corners = _corners(bands, rate)
+    hertz = np.linspace(0.0, rate / 2.0, num_bins)[:, None]
     rise = (hertz - corners[:-2]) / (corners[1:-1] - corners[:-2])
     fall = (corners[2:] - hertz) / (corners[2:] - corners[1:-1])
     return np.maximum(0.0, np.minimum(rise, fall))
+
+
+def band_hertz(bands: int, rate: int) -> np.ndarray:
+    """Return the frequency at the centre of each mel band, in hertz, float64 [F]."""
+    return _corners(bands, rate)[1:-1]
+
+
+def _corners(bands: int, rate: int) -> np.ndarray:
+    mels = np.linspace(_mel(LOWEST_HERTZ), _mel(rate / 2.0), bands + 2)
+    return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
 
 
 def _mel(hertz: float) -> float:

@@ -64,6 +64,32 @@ class TextOptions:
             raise OptionError(f"max_tokens must be a whole number from 1; got {most!r}")
 
 
+@dataclass(frozen=True)
+class Passage:
+    """A text in pieces of one or more words, which may be left out.
+
+    Args:
+        head: what stands before the first piece, such as a mark that is no word.
+        pieces: the pieces, each with the blanks behind it; ``head`` and they are the text.
+    """
+
+    head: str
+    pieces: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @property
+    def starts(self) -> list[int]:
+        """First character of each piece."""
+        places = np.cumsum([len(self.head), *map(len, self.pieces)])
+        return [int(place) for place in places[:-1]]
+
+    def kept(self, present: Sequence[bool] | np.ndarray) -> str:
+        """Return the text with some of its pieces."""
+        return self.head + "".join(p for p, here in zip(self.pieces, present, strict=True) if here)
+
+
 @dataclass(frozen=True, eq=False)
 class TextReader:
     """Turns the text columns of a table into fields.
@@ -134,6 +160,18 @@ class TextReader:
         }
         return fields, tuple(self._notices(texts, tokens))
 
+    def passage(self, text: str, most: int) -> Passage:
+        """Return a text in at most so many pieces of whole words, as many words in each."""
+        text = clean_text(text)
+        spans = self.words.spans(text)
+        if not spans:
+            return Passage(text, ())
+        words = -(-len(spans) // most)
+        starts = [start for start, _ in spans[::words]]
+        ends = [*starts[1:], len(text)]
+        pieces = tuple(text[a:b] for a, b in zip(starts, ends, strict=True))
+        return Passage(text[: starts[0]], pieces)
+
     def _notices(self, texts: Sequence[str], tokens: Tokens) -> Iterator[str]:
         empty = tokens.lengths == 0
         if empty.any():
@@ -200,18 +238,28 @@ class TextEncoder(TableEncoder):
 
     def encode(self, source: Any, *, with_target: bool = False) -> Part:
         """Encode raw rows: a table, or a folder of text files; see ``TableEncoder.encode``."""
-        assert self.reader is not None
-        files = None
-        if is_text_folder(source):
-            files = read_text_folder(source)[0]
-            source = files
-        part = super().encode(readable(source, self.reader.columns[0]), with_target=with_target)
-        if files is None:
+        part = super().encode(source, with_target=with_target)
+        if not is_text_folder(source):
             return part
         # A folder has one row a file.
+        files = [_name_in(source, path) for path in _text_files(source)]
         notices = [notice for notice in part.notices if "unknown in training" not in notice]
-        keys = {"file": files["file"].to_numpy()[part.rows]}
+        keys = {"file": np.array(files, object)[part.rows]}
         return replace(part, keys=keys, notices=tuple(notices))
+
+    def frame_of(self, source: Any) -> pl.DataFrame:
+        """Read rows into a frame: a table, a list of texts, or a folder of text files."""
+        assert self.reader is not None
+        if is_text_folder(source):
+            return read_text_folder(source)[0]
+        return super().frame_of(readable(source, self.reader.columns[0]))
+
+    def texts_of(self, source: Any) -> list[str]:
+        """Return the texts of raw rows as they are read."""
+        assert self.reader is not None
+        frame = self.frame_of(source)
+        require_columns(self.reader.columns, frame.columns, "the rows lack the")
+        return joined_texts(frame, self.reader.columns)
 
     def fields(self, frame: pl.DataFrame) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
         """Return the arrays of some rows, and what is worth telling of them."""
@@ -501,6 +549,14 @@ def is_text_folder(source: Any) -> bool:
     return any(True for _ in folder.glob("*/*.txt"))
 
 
+def _text_files(folder: Any) -> list[Path]:
+    return sorted(Path(folder).expanduser().glob("*/*.txt"))
+
+
+def _name_in(folder: Any, path: Path) -> str:
+    return str(path.relative_to(Path(folder).expanduser()))
+
+
 def read_text_folder(source: Any) -> tuple[pl.DataFrame, int]:
     """Read a folder with a folder of ``.txt`` files for each class.
 
@@ -509,9 +565,8 @@ def read_text_folder(source: Any) -> tuple[pl.DataFrame, int]:
     """
     import polars as pl
 
-    folder = Path(source).expanduser()
     texts, labels, files, broken = [], [], [], 0
-    for path in sorted(folder.glob("*/*.txt")):
+    for path in _text_files(source):
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -522,7 +577,7 @@ def read_text_folder(source: Any) -> tuple[pl.DataFrame, int]:
             text, broken = data.decode("utf-8", "replace"), broken + 1
         texts.append(text)
         labels.append(path.parent.name)
-        files.append(str(path.relative_to(folder)))
+        files.append(_name_in(source, path))
     return pl.DataFrame({"text": texts, "label": labels, "file": files}), broken
 
 

@@ -1,4 +1,4 @@
-"""What an explanation is: a table of numbers, and for images a map over each of them."""
+"""What an explanation is: a table of numbers, with maps over images and weights of words."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Explanation:
         maps: one number for each of their pixels [N, H, W]: for and against, or how sensitive.
         captions: one line for each image.
         paint: what draws; None where nothing can be drawn.
+        passages: of texts, the pieces of each with what they contribute.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Explanation:
     maps: np.ndarray | None = None
     captions: tuple[str, ...] = ()
     paint: Painter | None = None
+    passages: tuple[tuple[tuple[str, float], ...], ...] = ()
 
     def __repr__(self) -> str:
         what = self.about.get("text", self.method)
@@ -63,11 +65,21 @@ class Explanation:
         totals = self.totals()
         shown = self.frame.head(12)
         rows = markup.table(shown.columns, shown.rows())
+        if self.passages:
+            picture = self._highlighted(12)
         return markup.card(
             f"Explanation by {self.method}",
             picture or (markup.bars(totals) if totals else rows),
             markup.lines(self.about.get("notices", ())),
             note=str(self.about.get("text", "")),
+        )
+
+    def _highlighted(self, most: int | None = None) -> str:
+        """Return the texts with the weights of their words as HTML."""
+        shown = zip(self.captions[:most], self.passages[:most], strict=True)
+        return "".join(
+            f"<p><strong>{markup.escape(caption)}</strong></p>{markup.highlighted(pieces)}"
+            for caption, pieces in shown
         )
 
     def totals(self) -> list[tuple[str, float]]:
@@ -79,7 +91,7 @@ class Explanation:
 
         columns = self.frame.columns
         if "contribution" in columns:
-            name = "input" if "input" in columns else "column"
+            name = next(n for n in ("input", "word", "cell", "column") if n in columns)
             per_row = self.frame.group_by("row", name, maintain_order=True).agg(
                 pl.col("contribution").abs().sum()
             )
@@ -127,7 +139,8 @@ class Explanation:
 
         Args:
             path: a file that ends in .csv, .parquet or .json; or a folder for ``explanation.csv``,
-                ``explanation.json`` and ``NNNN.png`` for each image.
+                ``explanation.json``, ``NNNN.png`` for each image or recording, and
+                ``explanation.html`` of texts.
 
         Raises:
             OptionError: another ending.
@@ -140,6 +153,9 @@ class Explanation:
         else:
             for ending in (".csv", ".json"):
                 files[target / f"explanation{ending}"] = self._written(ending)
+            if self.passages:
+                page = markup.page(f"Explanation by {self.method}", self._highlighted())
+                files[target / "explanation.html"] = page.encode()
             for i in range(0 if self.maps is None else len(self.maps)):
                 files[target / f"{i:04d}.png"] = self.picture(i)
         try:

@@ -7,12 +7,14 @@ that what is told is told of the user's columns and not of what became of them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from thalweg.data.audio_files import HOP_SECONDS, band_hertz
 from thalweg.errors import OptionError
 
 KEPT = -1
@@ -110,29 +112,47 @@ def of_images(encoder: Any, fields: Mapping[str, np.ndarray], cells: int | None)
     """Return one player for each cell of a grid over the image."""
     del encoder
     height, width = fields["image"].shape[1:3]
-    num = _count(cells, _MOST_CELLS)
-    side = max(1.0, max(height, width) / num)
-    down, across = max(1, round(height / side)), max(1, round(width / side))
-    row = np.arange(height) * down // height
-    column = np.arange(width) * across // width
-    owner = (row[:, None] * across + column)[..., None]
-    owner = np.broadcast_to(owner, fields["image"].shape[1:])
-    tops = [int(np.flatnonzero(row == i)[0]) for i in range(down)]
-    lefts = [int(np.flatnonzero(column == i)[0]) for i in range(across)]
-    bottoms, rights = [*tops[1:], height], [*lefts[1:], width]
-    places = [(i, j) for i in range(down) for j in range(across)]
-    return Players(
-        "cell",
-        tuple(f"rows {tops[i]}-{bottoms[i] - 1}, columns {lefts[j]}-{rights[j] - 1}"
-              for i, j in places),
-        {"image": owner},
-        {
-            "top": [tops[i] for i, _ in places],
-            "left": [lefts[j] for _, j in places],
-            "bottom": [bottoms[i] for i, _ in places],
-            "right": [rights[j] for _, j in places],
-        },
-    )  # fmt: skip
+    grid = _Grid.over(height, width, _count(cells, _MOST_CELLS))
+    owner = np.broadcast_to(grid.owner[..., None], fields["image"].shape[1:])
+    names, about = [], {"top": [], "left": [], "bottom": [], "right": []}
+    for (top, bottom), (left, right) in grid.cells:
+        names.append(f"rows {top}-{bottom - 1}, columns {left}-{right - 1}")
+        for name, value in zip(about, (top, left, bottom, right), strict=True):
+            about[name].append(value)
+    return Players("cell", tuple(names), {"image": owner}, about)
+
+
+def of_audio(encoder: Any, fields: Mapping[str, np.ndarray], cells: int | None) -> Players:
+    """Return one player for each stretch of time of some neighbouring bands."""
+    num_frames, bands = fields["sequence"].shape[1:]
+    grid = _Grid.over(num_frames, bands, _count(cells, _MOST_CELLS))
+    hertz = band_hertz(encoder.bands, encoder.rate)
+    names = []
+    about = {"first_second": [], "last_second": [], "lowest_hertz": [], "highest_hertz": []}
+    for (first, end), (low, high) in grid.cells:
+        values = (
+            round(first * HOP_SECONDS, 3),
+            round(end * HOP_SECONDS, 3),
+            round(float(hertz[low]), 1),
+            round(float(hertz[high - 1]), 1),
+        )
+        names.append(f"{values[0]:g} to {values[1]:g} s, {values[2]:.0f} to {values[3]:.0f} Hz")
+        for name, value in zip(about, values, strict=True):
+            about[name].append(value)
+    return Players("cell", tuple(names), {"sequence": grid.owner}, about)
+
+
+def of_texts(encoder: Any, fields: Mapping[str, np.ndarray], cells: int | None) -> Players:
+    """Return one player for the whole text, and one for each column beside it."""
+    del cells
+    reader = encoder.reader
+    beside = of_table(encoder, fields, None)
+    place = len(beside)
+    owner = {name: values for name, values in beside.owner.items() if name in fields}
+    for name in ("tokens", "length", "terms", "term_weight"):
+        owner[name] = np.full(fields[name].shape[1:], place)
+    kinds = [*beside.about["kind"], "text"]
+    return Players("column", (*beside.names, " + ".join(reader.columns)), owner, {"kind": kinds})
 
 
 def of_series(encoder: Any, fields: Mapping[str, np.ndarray], cells: int | None) -> Players:
@@ -186,6 +206,33 @@ def of_ratings(encoder: Any, fields: Mapping[str, np.ndarray], cells: int | None
     return Players("column", tuple(names), owner)
 
 
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """A plane divided into cells of much the same shape.
+
+    Args:
+        owner: cell of each place, int [H, W].
+        cells: first row and the one after the last, and the same of columns, of each cell.
+    """
+
+    owner: np.ndarray
+    cells: list[tuple[tuple[int, int], tuple[int, int]]]
+
+    @classmethod
+    def over(cls, height: int, width: int, num: int) -> _Grid:
+        """Divide a plane into ``num`` cells along its longer side."""
+        side = max(1.0, max(height, width) / num)
+        down, across = max(1, round(height / side)), max(1, round(width / side))
+        row = np.arange(height) * down // height
+        column = np.arange(width) * across // width
+        spans = []
+        for place, count in ((row, down), (column, across)):
+            firsts = np.searchsorted(place, np.arange(count + 1)).tolist()
+            spans.append(list(itertools.pairwise(firsts)))
+        cells = [(tall, wide) for tall in spans[0] for wide in spans[1]]
+        return cls(row[:, None] * across + column, cells)
+
+
 class _Stretches:
     """Players that are stretches of steps, collected field by field."""
 
@@ -227,6 +274,8 @@ PLAYERS: dict[str, Callable[[Any, Mapping[str, np.ndarray], int | None], Players
     "series": of_series,
     "sequences": of_sequences,
     "ratings": of_ratings,
+    "text": of_texts,
+    "audio": of_audio,
 }
 """How the rows of each kind of data are divided among players."""
 

@@ -48,7 +48,8 @@ def explain_study(
     """Explain the model on rows that it was not trained on.
 
     Tables and ratings: which columns matter, with intervals, and three rows. Images: what speaks
-    for the prediction in six of them. Series: which past steps matter.
+    for the prediction in six of them; recordings likewise. Series: which past steps matter. (Of
+    texts the report shows the worst mistakes, word by word.)
 
     Args:
         dataset: the data; its test rows are explained, else the validation rows.
@@ -79,7 +80,7 @@ def explain_study(
 def _methods(modality: str) -> tuple[str, ...]:
     if modality in ("table", "ratings"):
         return ("permutation", "shapley")
-    if modality == "images":
+    if modality in ("images", "audio"):
         # The finer one where there is time to compile it.
         return ("integrated_gradients", "occlusion")
     return ("integrated_gradients",) if modality in ("series", "sequences") else ()
@@ -107,12 +108,12 @@ def _add(
         kept = {key: one.about[key] for key in ("metric", "score", "num_rows")}
         found.record["importance"] = {**kept, "split": name, "columns": lines}
         return
-    if "image" in part.fields:
+    if dataset.modality in ("images", "audio"):
         rows = _telling_images(model, part)
         one = explain_part(
             model, part.take(rows), method, num_rows=len(rows), seconds=seconds, paint=paint
         )
-        _picture(found, one, name)
+        _picture(found, one, name, "image" if dataset.modality == "images" else "spectrogram")
         return
     rows = _spread(len(part), NUM_WINDOWS)
     if dataset.modality not in ("table", "ratings"):
@@ -153,7 +154,7 @@ def _telling_rows(model: Model, part: Part) -> np.ndarray:
 
 
 def _telling_images(model: Model, part: Part) -> np.ndarray:
-    """Return images of as many predicted classes as there is room for."""
+    """Return rows of as many predicted classes as there is room for."""
     rows = _spread(len(part), 256)
     outputs = model.outputs(part.take(rows).fields)
     chosen = outputs.argmax(1) if model.task.kind != "regression" else outputs[:, 0]
@@ -178,20 +179,22 @@ def _steps(one: Explanation, name: str) -> dict[str, Any]:
     }
 
 
-def _picture(found: Explained, one: Explanation, name: str) -> None:
+def _picture(found: Explained, one: Explanation, name: str, what: str) -> None:
+    place, cover = ("pixel", "the mean colour") if what == "image" else ("moment", "the mean")
     how = {
-        "integrated_gradients": "Integrated gradients: what each pixel adds to the prediction "
-        "beside an image of the mean colour, over a grey copy of the image.",
-        "occlusion": "Occlusion: how the prediction changes when a square is covered with the mean "
-        "colour, over a grey copy of the image.",
+        "integrated_gradients": f"Integrated gradients: what each {place} adds to the prediction "
+        f"beside {'an image' if what == 'image' else 'a recording'} of {cover}, over a grey copy "
+        f"of the {what}.",
+        "occlusion": "Occlusion: how the prediction changes when a square is covered with "
+        f"{cover}, over a grey copy of the {what}.",
     }[one.method]
     found.pictures["explained"] = one.picture()
     found.entries.append(
         {
             "name": "explained",
             "title": "What speaks for the prediction",
-            "caption": f"{how} Below each of {len(one)} {name} images: what is predicted.",
-            "alt": f"{len(one)} {name} images, each above a copy with what speaks for and against "
+            "caption": f"{how} Below each of {len(one)} {name} {what}s: what is predicted.",
+            "alt": f"{len(one)} {name} {what}s, each above a copy with what speaks for and against "
             f"its prediction: {'; '.join(one.captions)}.",
             "file": "pictures/explained.png",
         }

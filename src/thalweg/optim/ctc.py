@@ -16,7 +16,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array, lax
 
 from thalweg.nn import noise
@@ -34,6 +33,9 @@ def loss(outputs: Array, target: Array, hp: Mapping[str, Any]) -> Array:
 
     Divided by the length of the target (at least 1): texts of all lengths count alike.
     """
+    # Loaded with the rest it would cost every process a tenth of its start.
+    import optax
+
     del hp
     padding = (target == BLANK).astype(outputs.dtype)
     silent = jnp.zeros(outputs.shape[:2], outputs.dtype)

@@ -14,7 +14,9 @@ from thalweg.errors import OptionError
 from thalweg.study.model import Model
 
 NUM_MISTAKES = 6
-MOST_WORDS = 80
+MOST_PIECES = 80
+"""Pieces that a text is taken apart into; of longer ones each has several words."""
+
 NUM_SAMPLES = 6
 SAMPLE_TOKENS = 60
 
@@ -74,10 +76,9 @@ def _weighed(
     dataset: TextDataset, model: Model, name: str, place: int, column: int
 ) -> list[tuple[str, float]]:
     """Return the words of a text, each with what its absence takes from an output."""
-    text = dataset.texts(name)[place]
-    spans = dataset.reader.words.spans(text)[:MOST_WORDS]
-    variants = [text, *(text[:start] + text[end:] for start, end in spans)]
-    fields, _ = dataset.reader.fields_of(variants)
+    passage = dataset.reader.passage(dataset.texts(name)[place], MOST_PIECES)
+    variants = [np.ones(len(passage), bool), *~np.eye(len(passage), dtype=bool)]
+    fields, _ = dataset.reader.fields_of([passage.kept(present) for present in variants])
     # What stands beside the text stays as it is.
     own = dataset.parts[name].fields
     beside = {
@@ -86,12 +87,10 @@ def _weighed(
         if n not in fields
     }
     values = model.outputs({**beside, **fields})[:, column]
-    # The blanks between words go with the word before them.
-    pieces = []
-    for i, (start, end) in enumerate(spans):
-        stop = spans[i + 1][0] if i + 1 < len(spans) else end
-        pieces.append((text[start:stop], round(float(values[0] - values[i + 1]), 4)))
-    return pieces
+    return [
+        (piece, round(float(values[0] - values[i + 1]), 4))
+        for i, piece in enumerate(passage.pieces)
+    ]
 
 
 def sample(
