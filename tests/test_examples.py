@@ -158,6 +158,18 @@ def test_language_model_writes(run: Run, tmp_path: Path) -> None:
     assert "likeliest: a dog" in text
 
 
+def test_translation_is_scored(run: Run, tmp_path: Path) -> None:
+    nouns = {"dog": "Hund", "cat": "Katze", "man": "Mann", "tree": "Baum"}
+    pairs = [(f"a {a} and a {b}", f"{nouns[a]} und {nouns[b]}") for a in nouns for b in nouns]
+    lines = "\n".join(f"{read},{wrote}" for read, wrote in pairs * 12)
+    (tmp_path / "train.csv").write_text(f"en,de\n{lines}\n", encoding="utf-8")
+    (tmp_path / "test_a.csv").write_text(f"en,de\n{lines[:2000]}\n", encoding="utf-8")
+    text = run("translation.py", tmp_path, "--minutes", 0.5)
+    assert "the network: bleu" in text
+    assert "nearest_neighbour: bleu" in text
+    assert "usual: a " in text
+
+
 @pytest.mark.slow
 def test_digit_strings(run: Run, shared_data: Path) -> None:
     said = run(

@@ -71,12 +71,13 @@ class Model(Trained):
             target: class or target that is explained; by default the second of two classes, the
                 likeliest of many, the first target.
             columns: inputs to look at; all by default.
-            num_rows: so many first rows; by default 100, and 16 images.
+            num_rows: so many first rows; by default 100, 16 images or recordings, and 20 texts.
             background: rows that say what is usual; by default what the model remembers of the
                 columns of its training rows.
             examples: rows to look for neighbours in.
             metric: what importance is measured in; the model's own by default.
-            cells: stretches that a series is divided into, or cells along an image's side.
+            cells: stretches that a series or a text is divided into, or cells along an image's
+                side.
             samples: how much is drawn at random; each method has its own default.
             seconds: after which it ends with the rows that it has.
             seed: of everything that is drawn.
@@ -310,9 +311,9 @@ def tune(
         baselines: whether to fit simple models for comparison: for tables a constant, a linear
             model and boosted trees, for series naive forecasts, for ratings biases.
         refit: whether to train the winner again on training and validation rows.
-        growth: whether to train the winner on parts of the training rows too, to tell whether more
-            would help: with a budget of 40 trials or more, or where it takes less than a tenth of
-            the time.
+        growth: whether to train the winner on parts of the training rows and with one thing
+            changed too, to tell whether more rows, or which regularisers, would help: with a budget
+            of 40 trials or more, or where each of the two takes less than a tenth of the time.
         goal: binary tasks: what the model's threshold is chosen for, on held-out rows: ``"f1"``,
             ``"balanced_accuracy"``, ``"matthews_corrcoef"``, ``"recall=0.9"`` (most precision
             there), ``"precision=0.8"`` (most recall there) or ``"cost=10"`` (a missed event costs

@@ -245,7 +245,11 @@ def fit(
         bool, typer.Option("--refit", help="Train the winner again on the validation rows too.")
     ] = False,
     growth: Annotated[
-        bool, typer.Option(help="Train the winner on parts of the rows too: would more help?")
+        bool,
+        typer.Option(
+            help="Train the winner again on parts of the rows and with one thing changed: would "
+            "more rows help, and which regularisers do?"
+        ),
     ] = True,
     goal: Annotated[
         str | None,
@@ -613,9 +617,9 @@ def explain(
         typer.Option(
             "--method",
             "-m",
-            help="shapley, integrated_gradients, permutation, dependence; images and series: "
-            "also occlusion, saliency, smoothgrad; ratings: factors; all: neighbours. By default "
-            "what suits the data.",
+            help="shapley, integrated_gradients, permutation, dependence; texts, images, sound "
+            "and series: occlusion; all of these but texts: saliency, smoothgrad; ratings: "
+            "factors; all: neighbours. By default what suits the data.",
         ),
     ] = None,
     output: Annotated[
@@ -623,11 +627,12 @@ def explain(
         typer.Option(
             "--output",
             "-o",
-            help="CSV, Parquet or JSON file, or a folder (with a picture for each image).",
+            help="CSV, Parquet or JSON file, or a folder (with a picture for each image, or a page "
+            "of texts).",
         ),
     ] = None,
     rows: Annotated[
-        int | None, typer.Option(help="So many first rows: 100 by default, 16 images.")
+        int | None, typer.Option(help="So many first rows: 100 by default, 16 images, 20 texts.")
     ] = None,
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="Class or target to explain.")
@@ -646,7 +651,7 @@ def explain(
     ] = None,
     cells: Annotated[
         int | None,
-        typer.Option(help="Cells along an image's side, or stretches of a series."),
+        typer.Option(help="Cells along an image's side, stretches of a series or a text."),
     ] = None,
     samples: Annotated[
         int | None, typer.Option(help="How much is drawn at random; more is more exact.")

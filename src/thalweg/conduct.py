@@ -283,6 +283,7 @@ def _describe(
     """Return the summary as far as the rows, the scores and the model say it."""
     from thalweg.study.passages import passages, samples
     from thalweg.study.summary import summarise
+    from thalweg.study.written import written_texts
 
     dataset, model = asked.dataset, decided.model
     summary = summarise(
@@ -309,6 +310,8 @@ def _describe(
         )
     summary["passages"] = passages(dataset, model, decided.outputs)
     summary["samples"] = samples(dataset, model)
+    seconds = asked.clock.left() - FINISH_SECONDS
+    summary["written"] = written_texts(dataset, model, decided.outputs, seconds)
     model.about = {
         key: summary[key] for key in ("name", "metric", "validation", "test", "versions", "seed")
     }

@@ -13,7 +13,7 @@ from thalweg.space import Config
 from thalweg.study.model import Model
 from thalweg.study.retrieval import nearest_neighbour
 from thalweg.task import Task
-from thalweg.training.writing import write
+from thalweg.training.writing import attention, write
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("sacrebleu")
@@ -107,3 +107,35 @@ def test_the_nearest_neighbour_answers_with_what_belongs_to_it() -> None:
     target = np.array(["a", "b", "c"], object)
     outputs = nearest_neighbour(Task("translation", ("y",)), {"source": source}, target)
     assert outputs({"source": np.array([[7, 8, 0], [5, 6, 0]])}).tolist() == ["b", "a"]
+
+
+def test_the_report_shows_what_is_written_and_where_it_looks(study: tw.Study, tmp_path):
+    entries = study.summary["written"]
+    assert {entry["kind"] for entry in entries} == {"usual", "worst"}
+    for entry in entries:
+        assert entry["source"].startswith("the ")
+        assert 0 <= entry["score"] <= 1
+    worst = [entry["score"] for entry in entries if entry["kind"] == "worst"]
+    assert worst == sorted(worst)
+    aligned = [entry["alignment"] for entry in entries if entry.get("alignment")]
+    assert len(aligned) == 3
+    for one in aligned:
+        weights = np.array(one["weights"])
+        assert weights.shape == (len(one["wrote"]), len(one["read"]))
+        np.testing.assert_allclose(weights.sum(1), 1.0, atol=0.02)
+    page = study.report(tmp_path / "report.html").read_text("utf-8")
+    assert "Where it looks" in page
+    assert "What the model writes" in page
+
+
+def test_attention_is_that_of_the_tokens_given(study: tw.Study):
+    """The tokens before each, and no other, are what it is written after."""
+    model = study.model()
+    network = next(iter(model.networks()))[0]
+    members = [params for params, _ in model.members]
+    read, wrote = [5, 6, 7, 8], [9, 10, 11]
+    whole = attention(network, members, [read], [wrote])[0]
+    part = attention(network, members, [read], [wrote[:2]])[0]
+    np.testing.assert_allclose(whole[:2], part, atol=1e-5)
+    other = attention(network, members, [read], [[9, 10, 12]])[0]
+    np.testing.assert_allclose(whole, other, atol=1e-5)

@@ -17,7 +17,7 @@ from thalweg.report.calibration import calibration, combinations
 from thalweg.report.explanations import EXPLANATIONS
 from thalweg.report.figures import FIGURES, interval_glyph
 from thalweg.report.page import SCRIPT, STYLE
-from thalweg.report.passages import mistakes, written
+from thalweg.report.passages import alignments, mistakes, translations, written
 from thalweg.report.pictures import png_size
 from thalweg.report.svg import escape
 from thalweg.report.terminal import as_answer, config_text, duration, telling_names
@@ -187,6 +187,20 @@ def _texts(view: View) -> str:
             "against it: by how much the prediction changes when the word is left out."
         )
         parts.append(figure_html("Worst mistakes", caption, wrong))
+    pairs = translations(view.summary.get("written"))
+    if pairs:
+        caption = (
+            "Some test rows as they come, and those where what was written is least like what was "
+            "wanted."
+        )
+        parts.append(figure_html("What the model writes", caption, pairs))
+    looked = alignments(view.summary.get("written"))
+    if looked:
+        caption = (
+            "For each token that was written (rows) the tokens that were read (columns) that the "
+            "decoder's last attention looked at: the darker, the more."
+        )
+        parts.append(figure_html("Where it looks", caption, looked))
     if made:
         parts.append(figure_html("Samples", "Texts that the model wrote, from nothing.", made))
     return "".join(parts)

@@ -120,6 +120,10 @@ table.confusion td.hit{background:color-mix(in srgb,var(--accent) var(--share),t
 table.confusion td.miss{background:color-mix(in srgb,var(--bad) var(--share),transparent)}
 table.confusion td.deep{color:var(--paper);font-weight:600}
 table.facts-table{width:auto}table.facts-table td:first-child{color:var(--soft);padding-right:26px}
+table.alignment{width:auto;font-size:12px}table.alignment td,table.alignment th{padding:2px 4px;
+border:1px solid var(--grid);color:var(--ink);font-weight:400}
+table.alignment tbody td{background:color-mix(in srgb,var(--accent) var(--share),transparent);
+min-width:1.3em}table.alignment th[scope=row]{text-align:right}table.texts td{min-width:160px}
 pre{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:12px 14px;
 overflow-x:auto;font-size:13.5px}
 .columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(330px,1fr));gap:8px 48px}

@@ -221,10 +221,12 @@ class Study:
         if not at.plan:
             self._plan_time()
         epochs = at.plan["epochs"]
+        each = at.speed * epochs
+        takes = f"{each:.3g} s" if each >= 1 else f"{each * 1000:.3g} ms"
         self.listener.plan(
             f"brackets of about {at.plan['first_bracket']} configurations of up to {epochs:g} "
-            f"epochs ({at.speed * epochs * 1000:.3g} ms each), then {settings.num_finalists} "
-            f"finalists {self._how_often(settings.num_replicates)}; {time.clock.left():.0f} s left"
+            f"epochs ({takes} each), then {settings.num_finalists} finalists "
+            f"{self._how_often(settings.num_replicates)}; {time.clock.left():.0f} s left"
         )
         limit = settings.budget.trials or math.inf
         time.set_aside = time.confirm_seconds(epochs * at.speed)

@@ -16,6 +16,7 @@ from thalweg.study.settings import Settings
 from thalweg.training.cohort import Cohort
 
 MAX_BRACKET = 1024
+_SIZES = (*range(MAX_BRACKET, 64, -8), *range(64, 0, -1))
 BRACKET_SIZES = (24, 12, 6, 3)
 """Configs that the first bracket should have; fewer where trainings would get too short."""
 
@@ -69,19 +70,19 @@ def bracket_size(settings: Settings, member_epochs: float, epochs: float, most: 
         epochs: of a full training.
         most: members that fit into memory at once.
     """
-    factor, size = settings.reduction_factor, 1
-    for num in (4, 8, 16, 32, 64, 128, 256, 512, MAX_BRACKET):
-        count = num_rungs_for(num, epochs, factor, settings.shortest_rung)
-        levels = rungs(epochs, factor, count if settings.halving else 1)
-        cost, before = 0.0, 0.0
-        for rung, level in enumerate(levels):
-            cost += num / factor**rung * (level - before)
-            before = level
-        fit = int(num * member_epochs / max(cost, 1e-9))
-        if fit < num:
-            return min(max(size, fit), most)
-        size = min(fit, most)
-    return size
+    # A Config more may make room for many: from some number on there is one rung more.
+    return min(most, next((n for n in _SIZES if _cost(settings, n, epochs) <= member_epochs), 1))
+
+
+def _cost(settings: Settings, size: int, epochs: float) -> float:
+    """Return the member-epochs of a bracket that so many Configs start."""
+    factor = settings.reduction_factor
+    count = num_rungs_for(size, epochs, factor, settings.shortest_rung)
+    cost, before = 0.0, 0.0
+    for rung, level in enumerate(rungs(epochs, factor, count if settings.halving else 1)):
+        cost += size / factor**rung * (level - before)
+        before = level
+    return cost
 
 
 def full_training(settings: Settings, member_epochs: float, most: int) -> tuple[float, int]:

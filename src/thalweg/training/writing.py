@@ -18,8 +18,8 @@ from thalweg.models.translators import Translator
 from thalweg.nn.beams import ALPHA, beam_search
 from thalweg.nn.layers import Context
 from thalweg.optim.text import FROM_COUNTS, token_counts
-from thalweg.training.cohort import Program, compile_program
 from thalweg.training.plan import power_of_two
+from thalweg.training.programs import Program, compile_program, shapes_of
 
 PAD, START, END = 0, 2, 3
 """Ids of the marks in every vocabulary made here."""
@@ -27,6 +27,8 @@ PAD, START, END = 0, 2, 3
 BATCH = 64
 FORCED_BATCH = 32
 _WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256)
+MOST_STEPS = 512
+"""Tokens of a text whose attention is looked at, at most."""
 
 
 def _stacked(members: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -186,3 +188,34 @@ def forced_scores(
     whole = jnp.asarray(np.concatenate(counts))
     weight = jnp.ones(len(whole))
     return {name: float(metric(whole, weight)) for name, metric in FROM_COUNTS.items()}
+
+
+def attention(
+    network: Translator,
+    members: Sequence[Mapping[str, np.ndarray]],
+    read: Sequence[Sequence[int]],
+    written: Sequence[Sequence[int]],
+) -> list[np.ndarray]:
+    """Return where each token of some texts looks as it is written, [T, S] of each text.
+
+    Args:
+        network: the network.
+        members: parameters of several of them, whose attention is averaged.
+        read: tokens that are read, for each text.
+        written: tokens that are written.
+    """
+    source = np.full((len(read), _fitting(max(map(len, read)), MOST_STEPS)), PAD, np.int32)
+    previous = np.full((len(read), _fitting(max(map(len, written)), MOST_STEPS)), PAD, np.int32)
+    previous[:, 0] = START
+    for row, (own, out) in enumerate(zip(read, written, strict=True)):
+        source[row, : len(own)] = own
+        # A token is written after the ones before it; the last is read by none.
+        previous[row, 1 : len(out)] = out[:-1]
+    params = _stacked(members)
+
+    def looked(params: Any, fields: Any) -> Any:
+        return jax.vmap(lambda one: network.alignment(one, fields))(params).mean(0)
+
+    arguments = (params, {"source": source, "previous": previous})
+    weights = np.asarray(compile_program(looked, shapes_of(arguments)).call(*arguments))
+    return [weights[i, : len(out), : len(read[i])] for i, out in enumerate(written)]
