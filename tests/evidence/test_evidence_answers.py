@@ -13,7 +13,7 @@ from synthetic_runs import OPTIMIZERS, SPACE, broken_runs, in_another_unit, make
 
 from thalweg.evidence import NOT_ENOUGH, SUPPORTED, TIE, VERDICTS, Answer, answers, leaderboard
 from thalweg.evidence.factors import FACTORS, answer_factor
-from thalweg.evidence.overfitting import answer_help
+from thalweg.evidence.overfitting import answer_help, regulariser_effects
 from thalweg.evidence.rates import basins, stable_edge
 from thalweg.evidence.trouble import position
 from thalweg.evidence.view import View
@@ -172,6 +172,66 @@ def test_matched_pairs_are_a_paired_effect() -> None:
     assert "paired effect" in answer.claim
     assert answer.effect == pytest.approx(0.02, abs=0.005)
     assert answer.verdict == SUPPORTED
+
+
+def ablations(records: list, name: str, change: str, effect: float, seed: int = 0) -> list:
+    rng = np.random.default_rng(seed)
+    confirmed = [r for r in records if r["phase"] == "confirm"]
+    return [
+        {"name": name, "change": change, "trial": r["id"], "winner": r["score"],
+         "score": r["score"] + effect + rng.normal(0, 0.001)}
+        for r in confirmed[:5]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "effect", "begins"),
+    [
+        ("dropout", "without", -0.02, "Dropout helped"),
+        ("dropout", "without", 0.02, "Dropout did harm"),
+        ("mixup", "with", 0.02, "Mixup helped"),
+        ("smaller_model", "half", -0.02, "Smaller model did harm"),
+        ("smaller_model", "half", 0.02, "Smaller model helped"),
+    ],
+)
+def test_the_winner_with_one_thing_changed(name, change, effect, begins) -> None:
+    records, summary = make_run(num_trials=40, diverge=False)
+    summary["ablations"] = ablations(records, name, change, effect)
+    answer = ask("What helps against overfitting?", records, summary)
+    assert answer.claim.startswith(begins)
+    assert answer.verdict == SUPPORTED
+    assert abs(answer.effect) == pytest.approx(0.02, abs=0.003)
+    assert set(answer.trials) == {entry["trial"] for entry in summary["ablations"]}
+
+
+def test_what_is_worth_nothing_is_not_claimed() -> None:
+    said = []
+    for seed in range(40):
+        records, summary = make_run(seed=seed, num_trials=12, finalists=1, diverge=False)
+        rng = np.random.default_rng(seed)
+        summary["ablations"] = [
+            {**entry, "score": entry["winner"] + rng.normal(0, 0.004)}
+            for name in ("dropout", "l2", "mixup")
+            for entry in ablations(records, name, "without", 0.0, seed)
+        ]
+        said.append(ask("What helps against overfitting?", records, summary).verdict)
+    assert said.count(SUPPORTED) <= 5
+
+
+def test_stopping_early_is_judged_by_the_other_seeds() -> None:
+    records, summary = make_run(num_trials=12, finalists=1, diverge=False)
+    rng = np.random.default_rng(0)
+    falling = np.concatenate([np.linspace(0.5, 0.9, 10), np.linspace(0.9, 0.8, 10)])
+    flat = np.concatenate([np.linspace(0.5, 0.9, 10), np.full(10, 0.9)])
+    for course, effect in ((falling, 0.1), (flat, 0.0)):
+        for record in records:
+            noisy = course + rng.normal(0, 0.004, 20)
+            record["curve"] = {**record["curve"], "validation": noisy.tolist()}
+        (found,) = [
+            e for e in regulariser_effects(View(records, summary)) if e.name == "early_stopping"
+        ]
+        # The best of a noisy flat curve would look like a gain.
+        assert found.estimate.value == pytest.approx(effect, abs=0.006)
 
 
 def test_the_surest_choice_and_a_tie() -> None:

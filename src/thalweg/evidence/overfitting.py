@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,16 @@ REGULARISERS = (
     "augmentation", "ema",
 )  # fmt: skip
 """The hyperparameters whose strength is looked at, each None or 0 where it is off."""
+_ADVICE = {
+    "early_stopping": (
+        "Train for fewer epochs, or let the rate fall sooner.",
+        "Train to the end: the last weights are as good as any.",
+    ),
+    "smaller_model": (
+        "Take the smaller network, and try a smaller one still.",
+        "Keep the width; a larger one may be better still.",
+    ),
+}
 _SMALL_SHARE = 0.05  # of the winner's lead over the weakest baseline: a gap too small to matter
 _MIN_SIDE = 6  # trials on either side of a regulariser's split
 
@@ -182,20 +192,76 @@ class Effect:
 
 
 def regulariser_effects(view: View) -> list[Effect]:
-    """The effect of each regulariser that varied, from matched pairs where there are three.
+    """The effect of each regulariser that varied, the surest way that the trials allow.
 
-    Otherwise the mean scores of the trials with more and with less of it are compared, among the
-    explored trials that ran to the end at a learning rate near their optimizer's basin: rates
-    that fail whatever the regulariser would only add noise. Those trials differ in other
-    settings too, so that is an association.
+    Best is the winner trained again with nothing else changed (``summary["ablations"]``), then
+    matched pairs of trials where there are three. Otherwise the mean scores of the trials with more
+    and with less of it are compared, among the explored trials that ran to the end at a learning
+    rate near their optimizer's basin: rates that fail whatever the regulariser would only add
+    noise. Those trials differ in other settings too, so that is an association.
     """
-    effects = []
+    effects = [*_ablations(view), *_early_stopping(view)]
+    measured = {effect.name for effect in effects}
     comparable = _comparable(view)
     for name in REGULARISERS:
+        if name in measured:
+            continue
         effect = _paired_effect(view, name) or _associated_effect(view, name, comparable)
         if effect is not None:
             effects.append(effect)
     return effects
+
+
+_PHRASES = {
+    "without": "with {} against without",
+    "with": "with some {} against without",
+    "half": "with half the width against the winner's",
+}
+
+
+def _ablations(view: View) -> Iterator[Effect]:
+    """What the winner is worth without one of its regularisers, with one more, or at half size."""
+    groups: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
+    for entry in view.summary.get("ablations") or ():
+        if not isinstance(entry, Mapping):
+            continue
+        winner, score = number(entry.get("winner")), number(entry.get("score"))
+        if math.isfinite(winner) and math.isfinite(score):
+            key = (str(entry.get("name")), str(entry.get("change")))
+            row = (view.sign * winner, view.sign * score, int(number(entry.get("trial"))))
+            groups.setdefault(key, []).append(row)
+    for (name, change), rows in groups.items():
+        if len(rows) < 2 or change not in _PHRASES:
+            continue
+        winner, score, trials = zip(*rows, strict=True)
+        pair = (winner, score) if change == "without" else (score, winner)
+        yield Effect(
+            name, _PHRASES[change].format(plain(name)), paired_difference(*pair), True,
+            (len(rows), len(rows)), tuple(sorted(trials)),
+        )  # fmt: skip
+
+
+def _early_stopping(view: View) -> Iterator[Effect]:
+    """What the weights of the best moment are worth against the last ones.
+
+    The moment is chosen on the curves of the other seeds, so that a lucky moment counts for
+    nothing.
+    """
+    curves, chosen = [], []
+    for record in view.winner_replicates:
+        values = [number(v) for v in (record.get("curve") or {}).get("validation") or []]
+        if len(values) >= 4 and all(map(math.isfinite, values)):
+            curves.append(view.sign * np.array(values))
+            chosen.append(record)
+    if len(curves) < 3 or len({len(curve) for curve in curves}) > 1:
+        return
+    table = np.array(curves)
+    others = (table.sum(axis=0) - table) / (len(table) - 1)
+    stopped = table[np.arange(len(table)), others.argmax(axis=1)]
+    yield Effect(
+        "early_stopping", "stopped at the best moment against those trained to the end",
+        paired_difference(stopped, table[:, -1]), True, (len(table), len(table)), ids(chosen),
+    )  # fmt: skip
 
 
 def _strength(config: Mapping[str, Any], name: str) -> float:
@@ -307,7 +373,9 @@ def answer_help(view: View) -> list[Answer]:
         bad = [plain(e.name) for e in clear[1:] if e.estimate.value < 0]
         claim += f" Also better: {listed(good)}." if good else ""
         claim += f" Also worse: {listed(bad)}." if bad else ""
-        if value > 0:
+        if shown.name in _ADVICE:
+            advice = _ADVICE[shown.name][value <= 0]
+        elif value > 0:
             advice = f"Keep {plain(shown.name)} in the space and give its upper part more trials."
         else:
             advice = f"Lower {plain(shown.name)}, or leave it out."

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from thalweg.search import LEARNING
+from thalweg.study import ablations, fractions
 from thalweg.study.budget import Clock
-from thalweg.study.fractions import num_trainings
 from thalweg.study.inside import COMPILE_SECONDS
 from thalweg.study.pacing import (
     BRACKET_SIZES,
@@ -22,8 +22,9 @@ from thalweg.study.settings import Settings
 
 FINISH_SECONDS = 1.5
 LEARNING_BRACKETS = 3
-GROWTH_SHARE = 0.1
-"""Share of the time that training the winner on parts of the rows may take."""
+LOOKING_SHARE = 0.1
+"""Share of the time that training the winner on parts of the rows may take, and with one thing
+changed as much."""
 
 EXPLORE_SHARE = 0.45
 """Share of the time that the first bracket may take, where there are to be several."""
@@ -66,7 +67,7 @@ class TimePlan:
         Returns:
             ``epochs`` of a full training; ``bracket``, the Configs that the first one should have,
             and ``first_bracket``, those it can have; what confirming takes, and training on parts
-            of the rows (0 where there is no time for it).
+            of the rows and with one thing changed (0 where there is no time for it).
         """
         settings = self.settings
         left = max(self.clock.left() - self.reserve, 0.1)
@@ -81,13 +82,9 @@ class TimePlan:
             # More rows than before, and one more program to compile.
             self.reserve += 2.0 + 1.5 * settings.num_replicates * epochs * speed
             left = max(self.clock.left() - self.reserve, 0.1)
-        parts = 0.0
-        if settings.growth:
-            trainings = num_trainings(settings.num_replicates) + 1
-            parts = COMPILE_SECONDS + 1.4 * trainings * epochs * speed
-            parts = parts if parts < GROWTH_SHARE * left else 0.0
-            self.reserve += parts
-            left -= parts
+        growth = self._looking(1 + fractions.num_trainings(settings.num_replicates), epochs * speed)
+        ablation = self._looking(ablations.num_trainings(settings.num_replicates), epochs * speed)
+        left = max(self.clock.left() - self.reserve, 0.1)
         confirm = self.confirm_seconds(epochs * speed)
         room = (left - confirm) * EXPLORE_SHARE / speed
         return {
@@ -96,8 +93,18 @@ class TimePlan:
             "first_bracket": bracket_size(settings, room, epochs, most),
             "seconds_per_member_epoch": speed,
             "confirm_seconds": round(confirm, 2),
-            "growth_seconds": round(parts, 2),
+            "growth_seconds": round(growth, 2),
+            "ablation_seconds": round(ablation, 2),
         }
+
+    def _looking(self, trainings: int, training: float) -> float:
+        """Set time aside for training the winner so often again, and return it: 0 for too much."""
+        left = max(self.clock.left() - self.reserve, 0.1)
+        seconds = COMPILE_SECONDS + 1.4 * trainings * training
+        if not self.settings.growth or seconds >= LOOKING_SHARE * left:
+            return 0.0
+        self.reserve += seconds
+        return seconds
 
     def confirm_seconds(self, training: float) -> float:
         """Return the seconds to set aside for confirming, where a full training takes so many.

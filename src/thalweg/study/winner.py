@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from thalweg.study import checks
+from thalweg.study.ablations import train_variants
 from thalweg.study.fractions import LEAST_TRIALS, train_on_fractions
 from thalweg.study.inside import look_inside
 
@@ -20,30 +21,36 @@ if TYPE_CHECKING:
 def look_into_the_winner(
     loop: Loop, outcome: Outcome, interrupted: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Train the winner on parts of the rows and look into its layers, as far as there is room.
+    """Look into the winner's layers, and train it on parts of the rows and with one thing changed.
 
     Args:
-        loop: that found it; a time budget has room where its plan says so, others with 40 trials.
+        loop: that found it; a time budget has room for what its plan says, others for all of it
+            with 40 trials.
         outcome: what it found.
         interrupted: whether the user wants to stop.
 
     Returns:
-        ``layers`` and ``fractions`` of the summary, those of them that there are.
+        ``layers``, ``fractions`` and ``ablations`` of the summary, those of them that there are.
     """
     time, epochs = loop.time, float(outcome.plan.get("epochs", loop.settings.epochs))
-    planned = float(outcome.plan.get("growth_seconds") or 0.0)
     timed = time.settings.budget.seconds is not None
-    if not planned if timed else len(outcome.trials) < LEAST_TRIALS:
-        return {}
-    reserve = time.reserve - planned
+    enough = not timed and len(outcome.trials) >= LEAST_TRIALS
+    growth, ablation = (
+        float(outcome.plan.get(f"{name}_seconds") or 0.0) for name in ("growth", "ablation")
+    )
+    reserve = time.reserve - ablation - growth
+    found: dict[str, Any] = {}
 
     def stop() -> bool:
         return interrupted() or time.clock.left() < reserve
 
-    found = {
-        "layers": look_inside(loop.engines, outcome.best, epochs, stop),
-        "fractions": train_on_fractions(loop.engines, outcome.replicates, epochs, stop),
-    }
+    if growth or enough:
+        reserve += ablation
+        found["layers"] = look_inside(loop.engines, outcome.best, epochs, stop)
+        found["fractions"] = train_on_fractions(loop.engines, outcome.replicates, epochs, stop)
+        reserve -= ablation
+    if ablation or enough:
+        found["ablations"] = train_variants(loop.engines, outcome.replicates, epochs, stop)
     return {name: value for name, value in found.items() if value}
 
 
