@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from thalweg.evidence.view import View
 from thalweg.report.figures import FIGURES
 from thalweg.report.html import ranges, render_report, write_report
 from thalweg.report.markdown import render_markdown, write_markdown
-from thalweg.report.pictures import paint
 from thalweg.report.svg import Scale, focus, spread, thin, tick_text
 
 BROKEN = broken_runs()
@@ -278,67 +275,3 @@ def test_focus_shows_the_good_end() -> None:
 def test_thin_keeps_the_ends() -> None:
     assert thin(range(100), 5) == [0, 25, 50, 74, 99]
     assert thin(range(3), 5) == [0, 1, 2]
-
-
-def in_chromium(path: Path, *options: str) -> tuple[str, str]:
-    """Return the page as Chromium leaves it, and what it complained about."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    done = subprocess.run(
-        [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-         f"--user-data-dir={path.parent / 'profile'}", *options, "--dump-dom", path.as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
-    return done.stdout, done.stderr
-
-
-TIMED = (
-    "<script>addEventListener('load',()=>requestAnimationFrame(()=>setTimeout(()=>"
-    "document.title='loaded in '+Math.round(performance.now()),0)))</script>"
-)
-
-
-def test_a_thousand_trials_open_in_two_seconds_and_ten_megabytes(tmp_path: Path) -> None:
-    records, summary = make_run(num_trials=1000)
-    page = report(records, summary)
-    assert len(page.encode()) < 10e6
-    path = tmp_path / "report.html"
-    path.write_text(page.replace("</head>", f"{TIMED}</head>", 1), encoding="utf-8")
-    shown, complaints = in_chromium(path, "--virtual-time-budget=10000")
-    assert "CONSOLE" not in complaints
-    found = re.search(r"<title>loaded in (\d+)", shown)
-    assert found is not None
-    assert int(found[1]) < 2000
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_drawing_has_a_size_in_both_schemes(scheme: str, tmp_path: Path) -> None:
-    records, summary = make_run(num_trials=60)
-    measure = (
-        "<script>addEventListener('load',()=>{const none=[...document.querySelectorAll('svg')]"
-        ".filter(s=>s.getBoundingClientRect().height<8);document.title="
-        "none.length+' empty, paper '+getComputedStyle(document.body).backgroundColor})</script>"
-    )
-    path = tmp_path / "report.html"
-    page = report(records, summary).replace("</head>", f"{measure}</head>", 1)
-    path.write_text(page, encoding="utf-8")
-    dark = ("--blink-settings=preferredColorScheme=0",) if scheme == "dark" else ()
-    shown, complaints = in_chromium(path, *dark)
-    assert "CONSOLE" not in complaints
-    paper = "rgb(20, 23, 26)" if scheme == "dark" else "rgb(252, 252, 250)"
-    assert f"<title>0 empty, paper {paper}" in shown
-
-
-def test_chromium_opens_it_without_complaint(tmp_path: Path) -> None:
-    records, summary = make_run(num_trials=60)
-    summary["pictures"] = [{"name": "inputs", "title": "Inputs", "caption": "", "alt": "noise"}]
-    picture = paint("photos", {"images": [[np.zeros((8, 8, 3), np.uint8)]]})
-    found = answers(records, summary)
-    path = write_report(tmp_path / "report.html", records, summary, found, {"inputs": picture})
-    shown, complaints = in_chromium(path)
-    assert "CONSOLE" not in complaints
-    assert 'alt="noise"' in shown
-    # The script ran: headings of the table became buttons, rows beyond the first are folded.
-    assert '<th scope="col"><button type="button">structure' in shown
-    assert "sortable folded" in shown
