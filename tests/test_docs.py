@@ -17,10 +17,10 @@ from typer.main import get_command
 import thalweg
 from thalweg import errors
 from thalweg.cli import app
+from thalweg.data.built_in import BUILT_IN
 from thalweg.data.columns import KINDS as COLUMN_KINDS
 from thalweg.data.image_sets import KNOWN_SETS
 from thalweg.data.load import MODALITIES
-from thalweg.data.sources import BUILT_IN
 from thalweg.models import FAMILIES
 from thalweg.optim.external import EXTERNAL
 from thalweg.optim.losses import LOSSES

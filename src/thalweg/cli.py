@@ -25,7 +25,7 @@ from thalweg.commands import (
     targets_of,
     with_options_of,
 )
-from thalweg.errors import OptionError, SourceError, ThalwegError, unknown_option
+from thalweg.errors import OptionError, SourceError, ThalwegError, one_line, unknown_option
 
 app = typer.Typer(
     name="thalweg",
@@ -843,8 +843,7 @@ def main() -> None:
         if isinstance(code, int):
             sys.exit(code)
     except ThalwegError as error:
-        message = " ".join(str(error).split())
-        typer.echo(f"thalweg: {message}", err=True)
+        typer.echo(f"thalweg: {one_line(error, 4_000)}", err=True)
         sys.exit(2)
     except typer.Exit as done:
         sys.exit(done.exit_code)

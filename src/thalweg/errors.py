@@ -80,3 +80,8 @@ def unknown_option(what: str, value: object, known: Iterable[str]) -> OptionErro
     names = [str(option) for option in known]
     hint = did_you_mean(str(value), names)
     return OptionError(f"{what} must be one of {', '.join(names)}; got {value!r}{hint}")
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    """Return what an error says as one line of at most so many characters."""
+    return " ".join(str(error).split())[:most]

@@ -18,7 +18,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from thalweg.data.sources import BUILT_IN, read_table, source_name
+from thalweg.data.built_in import BUILT_IN
+from thalweg.data.sources import read_table, source_name
 from thalweg.errors import DataError, SourceError, ThalwegError
 
 FRAME = pl.DataFrame({"a": [1, 2, 3], "b": [1.5, None, 3.0], "c": ["x", "y, z", 'q"q']})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from thalweg.data.built_in import BUILT_IN
 from thalweg.data.columns import Column
 from thalweg.data.dataset import Dataset, Encoder, Part, concatenate
 from thalweg.data.load import load
 from thalweg.data.preprocess import Preprocessor
-from thalweg.data.sources import BUILT_IN, read_table
+from thalweg.data.sources import read_table
 from thalweg.data.splits import Split, fold_ids, split_rows
 from thalweg.data.tables import TableDataset, TableEncoder, load_table
 from thalweg.data.targets import TargetEncoder

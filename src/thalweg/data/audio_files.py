@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.data.decoding import entry_of, on_all_cores, write_entry
-from thalweg.errors import DataError, MissingExtraError, OptionError, SourceError
+from thalweg.errors import DataError, MissingExtraError, OptionError, SourceError, one_line
 
 SUFFIXES: tuple[str, ...] = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
 """Endings of files that are taken for recordings."""
@@ -227,7 +227,7 @@ def _reason(error: Exception, path: str) -> str:
             return "empty file"
     except OSError:
         return "unreadable"
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if text in ("truncated", "empty"):
         return text if text == "truncated" else "has no samples"
     if type(error).__name__ == "LibsndfileError":

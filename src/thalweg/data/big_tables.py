@@ -20,7 +20,7 @@ from thalweg.data.dataset import Part
 from thalweg.data.image_files import on_disk
 from thalweg.data.sources import source_name
 from thalweg.data.tables import TableDataset, load_table
-from thalweg.errors import DataError, SourceError
+from thalweg.errors import DataError, SourceError, one_line
 from thalweg.memory import host_bytes
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _batches(paths: Sequence[Path]) -> Iterator[pl.DataFrame]:
         try:
             yield from scan.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
         except pl.exceptions.PolarsError as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise SourceError(f"{path} cannot be read in batches: {reason[:200]}") from None
 
 

@@ -19,7 +19,8 @@ from thalweg.data.columns import (
     require_columns,
     shown_names,
 )
-from thalweg.data.sources import pair_frame, read_table
+from thalweg.data.frames import pair_frame
+from thalweg.data.sources import read_table
 from thalweg.data.windows import read_times
 from thalweg.errors import DataError
 

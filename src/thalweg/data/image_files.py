@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thalweg.data.decoding import entry_of, on_all_cores, write_entry
-from thalweg.errors import OptionError, SourceError
+from thalweg.errors import OptionError, SourceError, one_line
 from thalweg.files import cache_dir
 from thalweg.memory import host_bytes
 
@@ -407,7 +407,7 @@ def _reason(error: Exception, path: str) -> str:
             return "no image" if os.path.getsize(path) else "empty file"
         except OSError:
             return "no image"
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return "truncated"
     return text[:80] or kind

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.data.tokens import Tokeniser
-from thalweg.errors import DataError, SourceError
+from thalweg.errors import DataError, SourceError, one_line
 
 FILES = ("config.json", "tokenizer.json", "model.safetensors")
 """What the folder of a pretrained encoder holds."""
@@ -72,7 +72,7 @@ def _is_pooled(path: Path) -> bool:
         with safe_open(path, framework="numpy") as file:
             return any(name.endswith("pooler.dense.weight") for name in file.keys())  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        text = " ".join(str(error).split())
+        text = one_line(error)
         raise SourceError(f"{path} is no safetensors file: {text}") from None
 
 
@@ -100,6 +100,6 @@ def pretrained_tokeniser(folder: str | Path, max_tokens: int) -> Tokeniser:
         raise
     except Exception as error:
         # The library raises plain exceptions for whatever is wrong with the file.
-        text = " ".join(str(error).split())
+        text = one_line(error)
         raise SourceError(f"{path} is no tokeniser: {text}") from None
     return tokeniser

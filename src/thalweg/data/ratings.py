@@ -19,6 +19,7 @@ import numpy as np
 
 from thalweg.data.columns import read_texts, shown_names
 from thalweg.data.dataset import PARTS, Dataset, Encoder, Part
+from thalweg.data.frames import is_array, pair_frame
 from thalweg.data.pairs import (
     ITEMS,
     RATINGS,
@@ -37,7 +38,7 @@ from thalweg.data.pairs import (
     usual_column,
 )
 from thalweg.data.side import Side, positions, read_side
-from thalweg.data.sources import is_array, pair_frame, peek_header, read_table, source_name
+from thalweg.data.sources import peek_header, read_table, source_name
 from thalweg.data.splits import check_fractions, split_rows
 from thalweg.data.targets import TargetEncoder, check_loss
 from thalweg.errors import DataError, OptionError, ThalwegError, did_you_mean, unknown_option

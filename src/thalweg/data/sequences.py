@@ -27,7 +27,7 @@ from thalweg.data.targets import (
     present_targets,
 )
 from thalweg.data.windows import carried_forward, read_times
-from thalweg.errors import DataError, OptionError, did_you_mean
+from thalweg.errors import DataError, OptionError, did_you_mean, one_line
 from thalweg.task import Task
 
 if TYPE_CHECKING:
@@ -422,7 +422,7 @@ def _read_npz(path: Any, lengths: Any) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         from thalweg.errors import SourceError
 
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise SourceError(f"cannot read {path} as NPZ: {said}") from None
     if "x" not in arrays:
         raise DataError(f"an NPZ file of sequences needs an array 'X'; {path} has {list(arrays)}")

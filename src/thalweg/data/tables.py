@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from thalweg.data.built_in import is_built_in
 from thalweg.data.columns import (
     Column,
     infer_columns,
@@ -21,14 +22,9 @@ from thalweg.data.columns import (
     shown_names,
 )
 from thalweg.data.dataset import PARTS, Dataset, Encoder, Part
+from thalweg.data.frames import is_array, pair_frame
 from thalweg.data.preprocess import Preprocessor
-from thalweg.data.sources import (
-    is_array,
-    is_built_in,
-    pair_frame,
-    read_table,
-    source_name,
-)
+from thalweg.data.sources import read_table, source_name
 from thalweg.data.splits import check_fractions, split_rows
 from thalweg.data.targets import (
     TargetEncoder,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from thalweg.data.built_in import is_built_in
 from thalweg.data.columns import infer_columns, parse_overrides, read_texts, require_columns
 from thalweg.data.dataset import PARTS, Dataset, Part
 from thalweg.data.image_arrays import Listing
@@ -21,7 +22,7 @@ from thalweg.data.images import (
     decode_listing,
 )
 from thalweg.data.preprocess import Preprocessor
-from thalweg.data.sources import is_built_in, read_table, source_name
+from thalweg.data.sources import read_table, source_name
 from thalweg.data.splits import Split, check_fractions, split_rows
 from thalweg.data.tables import TableDataset, TableEncoder
 from thalweg.data.targets import TargetEncoder
