@@ -306,4 +306,6 @@ def command_line() -> str:
     """Return what the user typed."""
     import shlex
 
-    return shlex.join(["thalweg", *sys.argv[1:]])
+    from thalweg.study.request import without_password
+
+    return without_password(shlex.join(["thalweg", *sys.argv[1:]]))

@@ -13,9 +13,10 @@ import optuna
 import pytest
 
 import thalweg as tw
-from thalweg.errors import RunError
+from thalweg.commands import command_line
+from thalweg.errors import MissingExtraError, RunError
 from thalweg.space import Choice, Config, Float, Int, Space, Switch
-from thalweg.study.database import Database
+from thalweg.study.database import Database, with_driver
 from thalweg.study.distributions import distributions_of, internal_values
 from thalweg.study.journal import Journal
 from thalweg.study.records import Trial
@@ -262,6 +263,26 @@ def test_a_database_that_is_not_there_says_so(url):
 )  # fmt: skip
 def test_passwords_are_not_shown(url, shown):
     assert without_password(url) == shown
+
+
+def test_the_command_that_a_run_remembers_has_no_password(monkeypatch) -> None:
+    typed = ["fit", "x.csv", "--storage", "postgresql://ann:secret@db/studies"]
+    monkeypatch.setattr("sys.argv", ["thalweg", *typed])
+    assert "secret" not in command_line()
+    assert "://ann:***@db/studies" in command_line()
+
+
+def test_whichever_driver_is_installed_does(monkeypatch) -> None:
+    there = {"psycopg2"}
+    monkeypatch.setattr("thalweg.study.database.find_spec", lambda name: name in there or None)
+    assert with_driver("postgresql://ann@db/x") == "postgresql+psycopg2://ann@db/x"
+    assert with_driver("postgres://ann@db/x") == "postgresql+psycopg2://ann@db/x"
+    there.add("psycopg")
+    assert with_driver("postgresql://ann@db/x") == "postgresql+psycopg://ann@db/x"
+    for named in ("postgresql+asyncpg://ann@db/x", "sqlite:///a.db"):
+        assert with_driver(named) == named
+    with pytest.raises(MissingExtraError, match=r"MySQL needs a driver: pip install 'thalweg"):
+        with_driver("mysql://ann@db/x")
 
 
 def test_distributions_hold_every_value():

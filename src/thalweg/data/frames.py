@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from thalweg.data.sources import _checked
+from thalweg.data.delimited import unnamed
 from thalweg.errors import DataError, SourceError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def pair_frame(
             "column"
         )
     joined = pl.concat([features, columns], how="horizontal")
-    return _checked(joined, "the arrays given"), columns.columns
+    return checked(joined, "the arrays given"), columns.columns
 
 
 def frame_of(source: Any) -> pl.DataFrame:
@@ -223,3 +223,27 @@ def series_of(name: str, values: Any) -> pl.Series:
         with contextlib.suppress(pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
             return pl.Series(name, cells, strict=False)
     return pl.Series(name, [None if v is None else str(v) for v in cells], dtype=pl.String)
+
+
+def checked(frame: pl.DataFrame, where: str) -> pl.DataFrame:
+    """Return a frame whose columns have different names that are not empty.
+
+    Raises:
+        DataError: it has no columns or no rows, or two columns of one name.
+    """
+    if frame.width == 0:
+        raise DataError(f"{where} has no columns: give a table with a header and rows")
+    if frame.height == 0:
+        raise DataError(f"{where} has a header but no rows: give a table with rows")
+    stripped = [name.strip() for name in frame.columns]
+    if stripped != frame.columns or "" in stripped:
+        taken = set(stripped)
+        stripped = [name or unnamed(index, taken) for index, name in enumerate(stripped)]
+        if len(set(stripped)) < len(stripped):
+            twice = next(name for name in stripped if stripped.count(name) > 1)
+            raise DataError(
+                f"column names must differ; {where} has {twice!r} more than once: rename one of "
+                "them"
+            )
+        frame = frame.rename(dict(zip(frame.columns, stripped, strict=True)))
+    return frame

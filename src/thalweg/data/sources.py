@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.data.built_in import BUILT_IN, read_built_in
-from thalweg.data.delimited import unnamed
 from thalweg.data.file_formats import COMPRESSIONS, FORMATS, decode
-from thalweg.data.frames import frame_of, is_array, pair_frame
+from thalweg.data.frames import checked, frame_of, is_array, pair_frame
 from thalweg.errors import DataError, MissingExtraError, SourceError, did_you_mean, one_line
 
 if TYPE_CHECKING:
@@ -44,10 +43,10 @@ def read_table(source: Any) -> pl.DataFrame:
         DataError: there is a table, but it is empty, ragged or has columns of the same name.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _checked(_read_location(os.fspath(source)), str(source))
+        return checked(_read_location(os.fspath(source)), str(source))
     if isinstance(source, tuple) and len(source) == 2:
         return pair_frame(*source)[0]
-    return _checked(frame_of(source), "the table given")
+    return checked(frame_of(source), "the table given")
 
 
 def source_name(source: Any) -> str:
@@ -137,7 +136,7 @@ def _read_glob(pattern: str) -> pl.DataFrame:
         raise SourceError(f"no file matches {pattern}: check the folder and the ending")
     frames: list[pl.DataFrame] = []
     for path in paths:
-        frame = _checked(decode(_read_bytes(Path(path)), os.path.basename(path), path), path)
+        frame = checked(decode(_read_bytes(Path(path)), os.path.basename(path), path), path)
         if frames:
             missing = [name for name in frames[0].columns if name not in frame.columns]
             extra = [name for name in frame.columns if name not in frames[0].columns]
@@ -194,22 +193,3 @@ def _fetch(url: str) -> bytes:
             f"cannot read {url} ({type(error).__name__}: {one_line(error)}): check the address "
             "and the connection"
         ) from None
-
-
-def _checked(frame: pl.DataFrame, where: str) -> pl.DataFrame:
-    if frame.width == 0:
-        raise DataError(f"{where} has no columns: give a table with a header and rows")
-    if frame.height == 0:
-        raise DataError(f"{where} has a header but no rows: give a table with rows")
-    stripped = [name.strip() for name in frame.columns]
-    if stripped != frame.columns or "" in stripped:
-        taken = set(stripped)
-        stripped = [name or unnamed(index, taken) for index, name in enumerate(stripped)]
-        if len(set(stripped)) < len(stripped):
-            twice = next(name for name in stripped if stripped.count(name) > 1)
-            raise DataError(
-                f"column names must differ; {where} has {twice!r} more than once: rename one of "
-                "them"
-            )
-        frame = frame.rename(dict(zip(frame.columns, stripped, strict=True)))
-    return frame

@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from importlib.util import find_spec
 from typing import Any
 
 from thalweg.errors import MissingExtraError, RunError
@@ -38,6 +39,13 @@ from thalweg.study.store import (
     results_of,
     state_of,
 )
+
+DRIVERS = {
+    "postgresql": {"psycopg": "psycopg", "psycopg2": "psycopg2"},
+    "mysql": {"MySQLdb": "mysqldb", "pymysql": "pymysql"},
+}
+"""Modules that talk to each kind of database, and what SQLAlchemy calls them."""
+_NAMES = {"postgresql": "PostgreSQL", "mysql": "MySQL"}
 
 OPENINGS = 10
 """How often a database is opened while another process makes its tables."""
@@ -85,11 +93,11 @@ class Database:
         self.snapshot = Snapshot()
         self._stale = True
         try:
-            storage = _open(url)
+            storage = _open(with_driver(url))
         except ImportError as error:
             raise MissingExtraError(
-                f"the driver of {self.shown} is not installed ({error}): for PostgreSQL pip "
-                "install psycopg2-binary, for MySQL PyMySQL"
+                f"the driver of {self.shown} is not installed ({error}): install it, or name "
+                "another one in --storage"
             ) from None
         except (SQLAlchemyError, RuntimeError, ValueError) as error:
             raise RunError(
@@ -370,6 +378,26 @@ def _value(key: int, step: int, value: float) -> dict[str, Any]:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def with_driver(url: str) -> str:
+    """Return a URL that names an installed driver, where it names a kind of database only.
+
+    Which driver is meant by ``postgresql://`` depends on SQLAlchemy's version; whichever is there
+    does.
+
+    Raises:
+        MissingExtraError: none is installed.
+    """
+    kind, mark, rest = url.partition("://")
+    # Some hosts still write the old name.
+    kind = "postgresql" if kind == "postgres" else kind
+    if not mark or kind not in DRIVERS:
+        return url
+    for module, name in DRIVERS[kind].items():
+        if find_spec(module) is not None:
+            return f"{kind}+{name}://{rest}"
+    raise MissingExtraError(f"{_NAMES[kind]} needs a driver: pip install 'thalweg[{kind}]'")
 
 
 def _open(url: str) -> Any:
