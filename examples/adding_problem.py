@@ -22,7 +22,9 @@ import numpy as np
 from thalweg import Config, Task
 from thalweg.models import InputShape
 from thalweg.nn.layers import Context
-from thalweg.training.cohort import Engine, TrainingData
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
+from thalweg.training.feed import TrainingData
 from thalweg.training.scalars import features_of
 
 try:
@@ -92,7 +94,7 @@ losses, gradients = figure.subplots(1, 2)
 print(f"{'network':16}{'error after training':>22}{'gradient, first step / last step':>36}")
 for kind in ("RNN", "LSTM", "GRU"):
     pair = {name: config for name, config in members.items() if name.startswith(kind)}
-    cohort = engine.cohort([*pair.values()], [0, 0], options.steps, max(1, options.steps // 60))
+    cohort = Cohort(engine, [*pair.values()], [0, 0], options.steps, max(1, options.steps // 60))
     first = gradient_over_time(pair[kind], cohort.weights(0, best=False)[0])
     cohort.advance(options.steps)
     for i, (name, config) in enumerate(pair.items()):

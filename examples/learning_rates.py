@@ -16,7 +16,9 @@ import numpy as np
 
 from thalweg import Config, Task
 from thalweg.models import InputShape
-from thalweg.training.cohort import Engine, TrainingData
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
+from thalweg.training.feed import TrainingData
 from thalweg.training.scalars import features_of
 
 try:
@@ -46,7 +48,7 @@ members = {
 data = TrainingData({"numeric": x}, y, validation_fields={"numeric": x}, validation_target=y)
 task = Task("regression", targets=("y",), loss="mse", metric="mse")
 engine = Engine(data, task, InputShape(numeric=1), features_of(members.values(), task))
-cohort = engine.cohort([*members.values()], [0] * len(members), options.steps, 1)
+cohort = Cohort(engine, [*members.values()], [0] * len(members), options.steps, 1)
 cohort.advance(options.steps)
 
 print(f"{'learning rate':25}{'after 1 step':>15}{'largest':>12}{f'after {options.steps}':>15}")

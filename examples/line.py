@@ -14,7 +14,9 @@ import numpy as np
 
 from thalweg import Config, Task
 from thalweg.models import InputShape
-from thalweg.training.cohort import Engine, TrainingData
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
+from thalweg.training.feed import TrainingData
 from thalweg.training.scalars import features_of
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -43,7 +45,7 @@ print(f"{'':26}{'slope':>8}{'intercept':>11}{'loss':>9}{'  off the best line by'
 print(f"{'how the points were made':26}{2:8.4f}{1:11.4f}")
 print(f"{'least squares':26}{slope:8.4f}{intercept:11.4f}")
 for name, config in ways.items():
-    cohort = engine.cohort([config], [options.seed], options.steps, options.steps // 20)
+    cohort = Cohort(engine, [config], [options.seed], options.steps, options.steps // 20)
     cohort.advance(options.steps)
     params, _ = cohort.weights(0, best=False)
     a, b = params["output/kernel"].item(), params["output/bias"].item()

@@ -13,7 +13,10 @@ import numpy as np
 
 from thalweg import Config, Task
 from thalweg.models import InputShape
-from thalweg.training.cohort import Engine, TrainingData, network_outputs
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
+from thalweg.training.feed import TrainingData
+from thalweg.training.outputs import network_outputs
 from thalweg.training.scalars import features_of
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -38,7 +41,7 @@ task = Task("binary", targets=("xor",), classes=(0, 1), loss="cross_entropy", me
 engine = Engine(data, task, InputShape(numeric=2), features_of([config], task))
 
 steps = 4 * options.epochs
-cohort = engine.cohort([config] * options.starts, range(options.starts), steps, 4 * 10)
+cohort = Cohort(engine, [config] * options.starts, range(options.starts), steps, 4 * 10)
 cohort.advance(steps)
 
 params, state = cohort.weights(0, best=False)

@@ -12,7 +12,7 @@ from protocol import cnn_flop, play, result
 from thalweg.models import InputShape
 from thalweg.space import Config
 from thalweg.task import Task
-from thalweg.training.cohort import network_outputs
+from thalweg.training.outputs import network_outputs
 
 
 def run(args: Namespace, batch_size: int, members: int) -> dict[str, object]:

@@ -10,7 +10,9 @@ from protocol import clock
 from thalweg.models import InputShape
 from thalweg.space import Config
 from thalweg.task import Task
-from thalweg.training.cohort import Cohort, Engine, TrainingData
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
+from thalweg.training.feed import TrainingData
 from thalweg.training.scalars import features_of
 
 WARM_UP_SEED = 1_000_003  # one that no repetition has: nothing it leaves in memory can be reused
@@ -59,7 +61,7 @@ def train(
     )
 
     def fresh(seed: int) -> Cohort:
-        return engine.cohort(configs, [seed] * len(configs), steps, steps)
+        return Cohort(engine, configs, [seed] * len(configs), steps, steps)
 
     fresh(WARM_UP_SEED).advance(warm_up or steps)
     compile_seconds = lap()

@@ -14,7 +14,7 @@ from thalweg.study.budget import Budget, Clock
 from thalweg.study.loop import Study
 from thalweg.study.settings import Settings
 from thalweg.task import Task
-from thalweg.training.cohort import TrainingData
+from thalweg.training.feed import TrainingData
 
 
 def space() -> Space:

@@ -12,7 +12,7 @@ from problems import CNN_BATCHES, CNN_CHANNELS, CNN_KERNEL, LAYER_REPEATS, LAYER
 from protocol import clock, conv_flop, play, result
 
 from thalweg.nn.convolution import Conv2D
-from thalweg.training.cohort import compile_program
+from thalweg.training.programs import compile_program
 
 
 def run(args: Namespace, side: int, batch_size: int) -> dict[str, object]:

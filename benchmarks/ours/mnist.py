@@ -11,7 +11,7 @@ from protocol import mlp_flop, play, result
 
 from thalweg.space import Config
 from thalweg.task import Task
-from thalweg.training.cohort import network_outputs
+from thalweg.training.outputs import network_outputs
 
 
 def run(args: Namespace, members: int) -> dict[str, object]:

@@ -21,7 +21,9 @@ from protocol import clock, play, result, text_flop
 from thalweg.models import InputShape
 from thalweg.space import Config
 from thalweg.task import Task
-from thalweg.training.cohort import Cohort, Engine, TrainingData
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
+from thalweg.training.feed import TrainingData
 from thalweg.training.scalars import features_of
 
 
@@ -53,7 +55,7 @@ def run(args: Namespace, kind: str, members: int) -> dict[str, object]:
     engine = Engine(data, task, inputs, features_of(configs, task))
 
     def fresh(seed: int) -> Cohort:
-        return engine.cohort(configs, [seed] * len(configs), steps, steps)
+        return Cohort(engine, configs, [seed] * len(configs), steps, steps)
 
     fresh(1_000_003).advance(max(1, steps // 10))
     compile_seconds = lap()

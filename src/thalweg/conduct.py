@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from thalweg.study.settings import Settings
     from thalweg.study.store import Store
     from thalweg.study.threshold import Goal
-    from thalweg.training.cohort import TrainingData
+    from thalweg.training.feed import TrainingData
 
 LOOKING_SECONDS = 1.5
 """Seconds that must be left for looking at the rows."""

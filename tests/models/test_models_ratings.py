@@ -14,7 +14,9 @@ from thalweg.nn.initialisers import initial_params
 from thalweg.nn.layers import Context
 from thalweg.space import Config
 from thalweg.task import Task
-from thalweg.training.cohort import Engine, TrainingData
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
+from thalweg.training.feed import TrainingData
 from thalweg.training.scalars import features_of
 
 B = 12
@@ -166,7 +168,7 @@ def test_interactions_are_learnt_that_biases_cannot_tell(model):
         common = {"batch_size": 64, "width": 4, "depth": 1, "optimizer": "adam", "dropout": 0.0}
         config = Config({**common, "model": name, "learning_rate": 0.02, "l2": 1e-5})
         engine = Engine(data, task, inputs, features_of([config], task), workers=1)
-        cohort = engine.cohort([config], [0], 400, 100)
+        cohort = Cohort(engine, [config], [0], 400, 100)
         cohort.advance(400)
         found[name] = min(cohort.curves[0].validation)
     assert found["bias"] > 0.9

@@ -11,7 +11,7 @@ from customers import SPACE
 import thalweg as tw
 from thalweg.study.checks import native_columns, plain_targets, row_keys
 from thalweg.study.fractions import part_of
-from thalweg.training.cohort import TrainingData
+from thalweg.training.feed import TrainingData
 
 
 def test_a_part_is_repeated_up_to_the_old_shape_and_lies_within_larger_ones() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -258,12 +259,10 @@ def test_scores_that_are_no_numbers_are_null():
 def study_of_nothing(**options):
     x, y = np.zeros((8, 2), np.float32), np.zeros((8, 1), np.float32)
     data = TrainingData({"numeric": x}, y, {"numeric": x}, y)
-    budget = Budget(trials=8)
-    settings = Settings(
-        space=tw.Space(width=8, dropout=tw.Float(0.0, 0.5)), budget=budget, epochs=1, **options
-    )
+    asked = {"budget": Budget(trials=8), "epochs": 1, **options}
+    settings = Settings(space=tw.Space(width=8, dropout=tw.Float(0.0, 0.5)), **asked)
     task = tw.Task("regression", ("y",))
-    return Study(data, task, InputShape(2), settings, Clock(budget))
+    return Study(data, task, InputShape(2), settings, Clock(settings.budget))
 
 
 @pytest.mark.parametrize("search", ["sobol", "random"])
@@ -279,3 +278,21 @@ def test_a_part_that_others_have_begun_says_nothing_of_the_pace(search):
     study._explore(study.ask(3), 2.0, limit=0)
     assert study.ledger.trials == []
     assert study.pace == 0.0
+
+
+def test_a_pace_far_below_the_plan_leaves_all_the_time_to_the_first_bracket():
+    """Two brackets whose trainings are all cut short are worth less than one that ends."""
+    loop = study_of_nothing(budget=Budget(seconds=100.0))
+    soon = loop.time.clock.elapsed() + 20.0
+    for phase, rung, pace, longer in (
+        ("explore", 0, 0.5, True),
+        ("explore", 0, 0.12, False),
+        ("explore", 1, 0.5, False),
+        ("confirm", 0, 0.5, False),
+    ):
+        loop.at.speed, loop.pace = 0.1, pace
+        bracket = SimpleNamespace(phase=phase, rung=rung, full=10.0)
+        until = loop._mind_the_pace(bracket, soon)
+        assert (until > soon + 30) == longer
+        assert loop.at.speed == (pace if longer else 0.1)
+    assert loop._mind_the_pace(SimpleNamespace(phase="explore", rung=0), math.inf) == math.inf

@@ -11,7 +11,9 @@ import numpy as np
 from thalweg.models import InputShape
 from thalweg.space import Config
 from thalweg.task import Task
-from thalweg.training.cohort import Cohort, Engine, TrainingData
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
+from thalweg.training.feed import TrainingData
 from thalweg.training.scalars import features_of
 
 Weights = Mapping[str, np.ndarray]
@@ -66,7 +68,7 @@ def trained(
     every: int = 10,
 ) -> Cohort:
     """Return a cohort after so many steps."""
-    cohort = engine.cohort(configs, seeds or [0] * len(configs), num_steps, every)
+    cohort = Cohort(engine, configs, seeds or [0] * len(configs), num_steps, every)
     cohort.advance(num_steps)
     return cohort
 

@@ -10,7 +10,8 @@ from thalweg.models import InputShape
 from thalweg.space import Config
 from thalweg.task import Task
 from thalweg.training.buckets import make_buckets
-from thalweg.training.cohort import Engine
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
 from thalweg.training.feed import TrainingData
 from thalweg.training.scalars import features_of
 
@@ -103,7 +104,7 @@ def test_a_step_without_the_padding_is_the_same_step(monkeypatch: Any) -> None:
     monkeypatch.setattr("thalweg.training.cohort.batch_indices", same_batches)
     found = []
     for engine in (cut, whole):
-        cohort = engine.cohort(configs, [0, 0], 6, 3)
+        cohort = Cohort(engine, configs, [0, 0], 6, 3)
         cohort.advance(6)
         found.append([cohort.weights(k, best=False)[0] for k in range(2)])
         assert np.isfinite(cohort.best_score).all()

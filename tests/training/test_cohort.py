@@ -15,7 +15,10 @@ from thalweg.optim.external import EXTERNAL
 from thalweg.optim.metrics import score
 from thalweg.space import Config
 from thalweg.training import backend
-from thalweg.training.cohort import Engine, TrainingData, network_outputs
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
+from thalweg.training.feed import TrainingData
+from thalweg.training.outputs import network_outputs
 from thalweg.training.scalars import batch_indices, features_of
 
 SMALL = {"depth": 1, "width": 8, "batch_size": 16, "activation": "tanh"}
@@ -171,7 +174,7 @@ def test_mixup_is_one_share_for_inputs_and_losses():
     )
     engine = make_engine("multiclass", [config])
     seeds = list(range(12))
-    start = engine.cohort([config] * 12, seeds, 1, 1)
+    start = Cohort(engine, [config] * 12, seeds, 1, 1)
     starts = [flat(start, i) for i in range(12)]
     cohort = trained(engine, [config] * 12, seeds, 1, 1)
     x, hot = data.fields["numeric"].astype(np.float64), np.eye(3)[data.target]
@@ -207,7 +210,7 @@ def test_mixup_is_one_share_for_inputs_and_losses():
 def test_curves_are_the_metric_of_the_weights(kind):
     config = Config(SMALL, optimizer="adam", learning_rate=0.02)
     engine = make_engine(kind, [config])
-    cohort = engine.cohort([config], [0], 20, 10)
+    cohort = Cohort(engine, [config], [0], 20, 10)
     data, task, inputs = problem(kind)
     network = build(cohort.structure, inputs, task.num_outputs)
     for _ in range(2):
@@ -240,7 +243,7 @@ def test_the_best_weights_are_those_of_the_best_evaluation(kind):
     rows = [{"learning_rate": 0.3}, {"learning_rate": 1.0}, {"learning_rate": 0.6, "ema": 0.5}]
     configs = [Config(SMALL, optimizer="momentum", **row) for row in rows]
     engine = make_engine(kind, configs)
-    cohort = engine.cohort(configs, [0, 1, 2], 40, 2)
+    cohort = Cohort(engine, configs, [0, 1, 2], 40, 2)
     seen: list[list[dict[str, np.ndarray]]] = [[], [], []]
     for _ in range(20):
         cohort.advance(2)
@@ -284,7 +287,7 @@ def test_row_weights_of_zero_are_rows_that_are_not_there():
 def test_structural_optimizers_learn_with_their_defaults(name):
     config = Config(SMALL, optimizer=name)
     engine = make_engine("multiclass", [config])
-    cohort = engine.cohort([config], [0], 120, 20)
+    cohort = Cohort(engine, [config], [0], 120, 20)
     cohort.advance(120)
     assert cohort.alive.all()
     losses = cohort.curves[0].validation_loss
@@ -308,7 +311,7 @@ def test_structural_optimizers_take_rates_and_schedules_as_arguments():
     ]
     configs = [Config(SMALL, optimizer="adan", **row) for row in rows]
     engine = make_engine("multiclass", configs)
-    start = flat(engine.cohort(configs[:1], [0], 20, 10))
+    start = flat(Cohort(engine, configs[:1], [0], 20, 10))
     cohort = trained(engine, configs)
     ends = [flat(cohort, i) for i in range(4)]
     assert distance(ends[3], start) < 1e-6
@@ -341,7 +344,7 @@ def test_memory_is_checked_before_anything_is_compiled(monkeypatch):
     engine = make_engine("multiclass", [config])
     monkeypatch.setattr(backend, "available_bytes", lambda: 200_000)
     with pytest.raises(ResourceError, match=r"may be used: train at most \d+ at once") as error:
-        engine.cohort([config] * 500, [0] * 500, 10, 5)
+        Cohort(engine, [config] * 500, [0] * 500, 10, 5)
     assert isinstance(error.value, MemoryError)
     assert engine.compile_seconds == 0
 
@@ -404,7 +407,7 @@ def test_input_shapes_round_trip():
 )
 def test_latest_and_best_weights_agree_where_the_last_evaluation_is_the_best(name, ema):
     config = Config(SMALL, optimizer=name, learning_rate=1e-3, ema=ema)
-    cohort = make_engine("regression", [config]).cohort([config], [0], 20, 20)
+    cohort = Cohort(make_engine("regression", [config]), [config], [0], 20, 20)
     cohort.advance(20)
     assert cohort.best_step[0] == 20
     # Averages are computed again outside of the compiled program: the same up to rounding.

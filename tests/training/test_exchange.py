@@ -8,6 +8,7 @@ from populations import distance, flat, make_engine
 
 from thalweg.errors import SpaceError
 from thalweg.space import Config
+from thalweg.training.cohort import Cohort
 
 SMALL = {"depth": 1, "width": 8, "batch_size": 16, "dropout": 0.1}
 CONFIGS = [
@@ -19,7 +20,7 @@ CONFIGS = [
 
 def halfway(configs=CONFIGS, num=3):
     engine = make_engine("multiclass", CONFIGS)
-    cohort = engine.cohort(configs[:num], [0] * num, 20, 5)
+    cohort = Cohort(engine, configs[:num], [0] * num, 20, 5)
     cohort.advance(10)
     return cohort
 
@@ -67,6 +68,6 @@ def test_a_replayed_schedule_gives_the_same_network():
 def test_what_cannot_be_exchanged_is_refused():
     with pytest.raises(SpaceError, match="keeps its structure"):
         halfway().exchange({}, {0: CONFIGS[0].with_values(width=16)})
-    cohort = make_engine("multiclass", CONFIGS).cohort(CONFIGS, [0, 1, 0], 20, 5)
+    cohort = Cohort(make_engine("multiclass", CONFIGS), CONFIGS, [0, 1, 0], 20, 5)
     with pytest.raises(SpaceError, match="within a seed; got seeds 0 and 1"):
         cohort.exchange({0: 1}, {})

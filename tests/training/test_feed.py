@@ -10,7 +10,8 @@ from thalweg.errors import OptionError
 from thalweg.models import InputShape
 from thalweg.space import Config
 from thalweg.training import backend
-from thalweg.training.cohort import Engine
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
 from thalweg.training.scalars import features_of
 
 CONFIGS = [
@@ -32,7 +33,7 @@ def test_the_same_training_from_memory_and_from_outside():
     outside.evaluated, outside.num_validation = inside.evaluated, inside.num_validation
     cohorts = []
     for one in (inside, outside):
-        cohort = one.cohort(CONFIGS, [0, 0, 1], 120, 30)
+        cohort = Cohort(one, CONFIGS, [0, 0, 1], 120, 30)
         cohort.advance(70)
         cohort.select([0, 2])
         cohort.advance(50)
@@ -52,7 +53,7 @@ def test_what_is_resident_stays_within_the_memory_given():
 
 def test_full_batches_need_all_rows():
     with pytest.raises(ValueError, match="full batches need all rows in memory"):
-        engine(4_000).cohort([Config(batch_size="full")], [0], 10, 5)
+        Cohort(engine(4_000), [Config(batch_size="full")], [0], 10, 5)
 
 
 def test_rows_from_a_file(tmp_path):
@@ -70,7 +71,7 @@ def test_rows_from_a_file(tmp_path):
     losses = []
     for rows, memory in ((data, None), (on_disk, 20_000)):
         one = Engine(rows, task, InputShape.from_dict(inputs.to_dict()), features, memory=memory)
-        cohort = one.cohort(config, [0], 60, 60)
+        cohort = Cohort(one, config, [0], 60, 60)
         cohort.advance(60)
         losses.append(cohort.curves[0].train_loss[-1])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

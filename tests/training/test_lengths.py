@@ -13,7 +13,10 @@ from thalweg.models import InputShape, build, cut_fields, cuts_of
 from thalweg.models.text import BagNetwork, ReadingNetwork
 from thalweg.space import Config
 from thalweg.task import Task
-from thalweg.training.cohort import Engine, TrainingData, network_outputs
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
+from thalweg.training.feed import TrainingData
+from thalweg.training.outputs import network_outputs
 from thalweg.training.scalars import POOL, batch_indices, features_of
 
 INPUTS = InputShape(masked=True, tokens=(64, 30), terms=(80, 40))
@@ -47,7 +50,7 @@ def config(model: str, **more) -> Config:
 def trained(configs: list[Config], num_steps: int = 12):
     task = Task("binary", ("y",), ("no", "yes"))
     engine = Engine(data(), task, INPUTS, features_of(configs, task), workers=1)
-    cohort = engine.cohort(configs, [0] * len(configs), num_steps, 6)
+    cohort = Cohort(engine, configs, [0] * len(configs), num_steps, 6)
     cohort.advance(num_steps)
     return cohort
 

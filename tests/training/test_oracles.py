@@ -15,6 +15,7 @@ import pytest
 from populations import distance, flat, make_engine, problem, trained
 
 from thalweg.space import Config
+from thalweg.training.cohort import Cohort
 from thalweg.training.scalars import batch_indices
 
 NUM_STEPS = 30
@@ -63,7 +64,7 @@ def ours(kind: str):
     """Return the cohort after the training, and each member's start."""
     configs = configs_of(kind)
     engine = make_engine(kind, configs, categories=CATEGORIES[kind])
-    fresh = engine.cohort(configs, [1] * len(configs), NUM_STEPS, 10)
+    fresh = Cohort(engine, configs, [1] * len(configs), NUM_STEPS, 10)
     start = [flat(fresh, i) for i in range(len(configs))]
     return trained(engine, configs, [1] * len(configs), NUM_STEPS, 10), start
 
@@ -277,7 +278,7 @@ def test_reduce_on_plateau_is_torchs():
     )
     plain = config.with_values(schedule="constant")
     engine = make_engine("multiclass", [config, plain])
-    fresh = engine.cohort([config], [0], 60, 2)
+    fresh = Cohort(engine, [config], [0], 60, 2)
     start = flat(fresh)
     cohort = trained(engine, [config, plain], [0, 0], 60, 2)
     loop = TorchLoop("multiclass", plain, start)
@@ -300,7 +301,7 @@ def test_averaged_weights_are_those_of_a_loop():
     base = Config(SHAPES["multiclass"], batch_size=BATCH, optimizer="sgd", learning_rate=0.2)
     configs = [base, base.with_values(ema=0.5), base.with_values(ema=0.99)]
     engine = make_engine("multiclass", configs)
-    cohort = engine.cohort(configs, [0, 0, 0], NUM_STEPS, NUM_STEPS)
+    cohort = Cohort(engine, configs, [0, 0, 0], NUM_STEPS, NUM_STEPS)
     averages = [flat(cohort, i) for i in range(3)]
     for t in range(NUM_STEPS):
         cohort.advance(1)
@@ -322,7 +323,7 @@ def test_batches_of_one_and_of_all_rows_are_torchs(batch_size):
         SHAPES["multiclass"], batch_size=batch_size, optimizer="momentum", learning_rate=0.02
     )
     engine = make_engine("multiclass", [config])
-    start = flat(engine.cohort([config], [2], NUM_STEPS, 10))
+    start = flat(Cohort(engine, [config], [2], NUM_STEPS, 10))
     cohort = trained(engine, [config], [2], NUM_STEPS, 10)
     assert cohort.batch_size == (1 if batch_size == 1 else 96)
     loop = TorchLoop("multiclass", config, start)

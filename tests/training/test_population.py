@@ -16,8 +16,9 @@ from populations import alone, distance, flat, make_engine, problem, same_curves
 from thalweg.errors import SpaceError
 from thalweg.optim.rules import RULES
 from thalweg.space import INITIALISERS, Config
-from thalweg.training import cohort as cohorts
-from thalweg.training.cohort import Engine
+from thalweg.training import engine as engines
+from thalweg.training.cohort import Cohort, run_tasks
+from thalweg.training.engine import Engine
 from thalweg.training.scalars import batch_indices, features_of
 
 SMALL = {"depth": 1, "width": 8, "batch_size": 16, "normalisation": "batch", "activation": "tanh"}
@@ -104,7 +105,7 @@ def test_every_rule_is_the_same_alone_and_among_all_others():
     engine = make_engine("regression", configs)
     cohort = trained(engine, configs)
     assert cohort.alive.all()
-    start = flat(engine.cohort(configs[:1], [0], 20, 10))
+    start = flat(Cohort(engine, configs[:1], [0], 20, 10))
     for i, config in enumerate(configs):
         single = trained(engine, [config])
         assert distance(flat(single), flat(cohort, i)) < TOLERANCE, config["optimizer"]
@@ -114,7 +115,7 @@ def test_every_rule_is_the_same_alone_and_among_all_others():
 
 def test_advancing_in_parts_changes_nothing():
     cohort = together("small")
-    parts = engine_of("small").cohort(cohort.configs, SEEDS, 20, 5)
+    parts = Cohort(engine_of("small"), cohort.configs, SEEDS, 20, 5)
     for steps in (1, 4, 3, 2, 10):
         parts.advance(steps)
     assert parts.step == 20
@@ -124,7 +125,7 @@ def test_advancing_in_parts_changes_nothing():
 
 def test_select_keeps_the_survivors_as_they_are():
     cohort = together("small")
-    pruned = engine_of("small").cohort(cohort.configs, SEEDS, 20, 5)
+    pruned = Cohort(engine_of("small"), cohort.configs, SEEDS, 20, 5)
     pruned.advance(5)
     assert sorted(pruned.members) == list(range(9))
     pruned.select([8, 1, 2, 6])
@@ -168,7 +169,7 @@ def test_a_diverged_member_is_marked_frozen_and_keeps_finite_best_weights():
     ]
     configs = configs_of({"depth": 1, "width": 8, "batch_size": 16}, rows)
     engine = make_engine("regression", configs)
-    cohort = engine.cohort(configs, [0, 0, 0], 40, 20)
+    cohort = Cohort(engine, configs, [0, 0, 0], 40, 20)
     cohort.advance(20)
     assert cohort.alive.tolist() == [True, False, False]
     frozen = [cohort.weights(i, best=False)[0] for i in (1, 2)]
@@ -191,7 +192,7 @@ def test_members_of_a_seed_start_from_one_draw_and_see_one_order():
     shape = {"depth": 1, "width": 8, "batch_size": 16}
     configs = configs_of(shape, [{"init": name} for name in INITIALISERS] + [{"dropout": 0.2}])
     engine = make_engine("multiclass", configs)
-    cohort = engine.cohort(configs, [3] * len(configs), 20, 10)
+    cohort = Cohort(engine, configs, [3] * len(configs), 20, 10)
     starts = [cohort.weights(i, best=False)[0] for i in range(len(configs))]
     he = starts[INITIALISERS.index("he_normal")]["hidden_0/kernel"]
     glorot = starts[INITIALISERS.index("glorot_normal")]["hidden_0/kernel"]
@@ -213,7 +214,7 @@ def test_a_seed_changes_start_order_and_noise():
     rows = [{"optimizer": "sgd", "learning_rate": 0.1, "dropout": d} for d in (0.0, 0.5)]
     configs = [c for c in configs_of(shape, rows) for _ in range(2)]
     engine = make_engine("multiclass", configs)
-    cohort = engine.cohort(configs, [0, 1, 0, 1], 20, 10)
+    cohort = Cohort(engine, configs, [0, 1, 0, 1], 20, 10)
     starts = [cohort.weights(i, best=False)[0] for i in range(4)]
     assert distance(starts[0], starts[2]) == 0
     kernel = "hidden_0/kernel"
@@ -231,13 +232,13 @@ def test_a_seed_changes_start_order_and_noise():
 
 def test_a_structure_is_compiled_once(monkeypatch):
     compiled = []
-    plain = cohorts.compile_program
+    plain = engines.compile_program
 
     def counted(*args, **keywords):
         compiled.append(args[0])
         return plain(*args, **keywords)
 
-    monkeypatch.setattr(cohorts, "compile_program", counted)
+    monkeypatch.setattr(engines, "compile_program", counted)
     shape = {"depth": 1, "width": 5, "batch_size": 16}
     rows = [
         {"optimizer": "adam", "learning_rate": 0.01, "dropout": 0.1, "ema": 0.9, "mixup": 0.2},
@@ -280,13 +281,13 @@ def test_members_of_a_cohort_share_one_structure():
     configs = [Config(depth=1, width=4), Config(depth=2, width=4)]
     engine = make_engine("multiclass", configs)
     with pytest.raises(SpaceError, match=r"share one structure; got mlp-1x4-relu-b32, mlp-2x4"):
-        engine.cohort(configs, [0, 0], 10, 5)
+        Cohort(engine, configs, [0, 0], 10, 5)
 
 
 def test_batch_norm_refuses_single_rows():
     config = Config(depth=1, width=4, normalisation="batch", batch_size=1)
     with pytest.raises(SpaceError, match="use normalisation='layer'"):
-        make_engine("multiclass", [config]).cohort([config], [0], 10, 5)
+        Cohort(make_engine("multiclass", [config]), [config], [0], 10, 5)
 
 
 def test_structural_optimizers_do_not_mix():
@@ -301,13 +302,13 @@ def test_an_error_in_one_block_reaches_the_caller():
 
     done = []
     with pytest.raises(RuntimeError, match="broken"):
-        cohorts.run_tasks([fail, lambda: done.append(1), lambda: done.append(2)], None, 2)
+        run_tasks([fail, lambda: done.append(1), lambda: done.append(2)], None, 2)
     assert sorted(done) == [1, 2]
 
 
 def test_stopping_ends_at_an_evaluation_and_can_go_on():
     config = together("small").configs[0]
-    cohort = engine_of("small").cohort([config], [0], 20, 5)
+    cohort = Cohort(engine_of("small"), [config], [0], 20, 5)
     cohort.advance(20, stop=lambda: True)
     assert cohort.step == 0
     cohort.advance(20, stop=lambda: len(cohort.curves[0].step) >= 2)

@@ -17,7 +17,8 @@ from thalweg.study.engines import Engines
 from thalweg.study.inside import look_inside
 from thalweg.study.records import Trial
 from thalweg.task import Task
-from thalweg.training.cohort import TrainingData
+from thalweg.training.cohort import Cohort
+from thalweg.training.feed import TrainingData
 from thalweg.training.probe import Prober
 
 
@@ -41,7 +42,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
     engines, _ = made(config)
     engine = engines.first()
     prober = Prober(engine, config, ())
-    cohort = engine.cohort([config], [0], 4, 4)
+    cohort = Cohort(engine, [config], [0], 4, 4)
     params, state = cohort.weights(0, best=False)
     found = prober.measure(params, state)
 
@@ -68,7 +69,7 @@ def test_units_that_never_fire_are_dead() -> None:
     config = Config(BASE, activation="relu")
     engines, _ = made(config)
     engine = engines.first()
-    cohort = engine.cohort([config], [0], 4, 4)
+    cohort = Cohort(engine, [config], [0], 4, 4)
     params, state = cohort.weights(0, best=False)
     params["hidden_0/bias"][:3] = -1e3
     found = Prober(engine, config, ()).measure(params, state)

@@ -27,8 +27,8 @@ import numpy as np
 from thalweg.explain.scores import PREDICTION, Asked, raw_weights, score_of, select
 from thalweg.models import Lookup, Network, lookups_of
 from thalweg.nn.layers import Context
-from thalweg.training.cohort import compile_program
 from thalweg.training.plan import power_of_two
+from thalweg.training.programs import compile_program
 
 ROWS_AT_ONCE = 64
 STEPS = (16, 64, 256)

@@ -95,7 +95,7 @@ def _program(network: Any, params: Any, state: Any, fields: Any) -> tuple[Any, b
     from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
     from thalweg.nn.layers import Context
-    from thalweg.training.cohort import compile_program
+    from thalweg.training.programs import compile_program
 
     arguments = tuple(
         {n: jax.ShapeDtypeStruct(shape, np.dtype(kind)) for n, (shape, kind) in part}

@@ -119,7 +119,7 @@ def train_variants(
                 steps = engine.steps(structure, epochs)
                 every = max(1, round(steps / engine.evaluations(epochs)))
                 configs = [variant.config for variant in variants]
-                cohorts.append(engine.cohort(configs, [trial.seed] * len(configs), steps, every))
+                cohorts.append(Cohort(engine, configs, [trial.seed] * len(configs), steps, every))
                 if stop():
                     return []
             run_tasks(

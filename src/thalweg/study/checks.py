@@ -12,7 +12,7 @@ from thalweg.study.model import Model
 from thalweg.study.outcome import Outcome
 from thalweg.study.setup import fold_index
 from thalweg.study.summary import held_out
-from thalweg.training.cohort import TrainingData
+from thalweg.training.feed import TrainingData
 
 OWN_ROWS = ("table", "images")
 """Kinds of data whose rows stand for themselves: windows of a series overlap, ratings repeat."""

@@ -12,7 +12,9 @@ from thalweg.space import Config, Structure
 from thalweg.study.pacing import MAX_BRACKET
 from thalweg.task import Task
 from thalweg.training import backend
-from thalweg.training.cohort import Cohort, Engine, TrainingData, run_tasks
+from thalweg.training.cohort import Cohort, run_tasks
+from thalweg.training.engine import Engine
+from thalweg.training.feed import TrainingData
 from thalweg.training.plan import Plan, estimated_step_seconds
 from thalweg.training.scalars import features_of
 
@@ -166,7 +168,8 @@ class Engines:
                 return
             (structure, fold), members = key, own[key]
             engine = self.of_fold(structure.external, fold)
-            made[key] = engine.cohort(
+            made[key] = Cohort(
+                engine,
                 [configs[i] for i in members],
                 [seeds[i] for i in members],
                 engine.steps(structure, epochs),

@@ -27,7 +27,7 @@ from thalweg.study.calibration import held_out_outputs, row_losses
 from thalweg.study.model import Model
 from thalweg.study.outcome import Weights
 from thalweg.study.records import Trial
-from thalweg.training.cohort import TrainingData
+from thalweg.training.feed import TrainingData
 
 COMBINATIONS = ("seeds", "greedy", "soup")
 """What may be handed over."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from thalweg.study.engines import Engines, structure_of
 from thalweg.study.records import Trial, finite
-from thalweg.training.cohort import TrainingData, run_tasks
+from thalweg.training.cohort import Cohort, run_tasks
+from thalweg.training.feed import TrainingData
 
 FRACTIONS = (0.125, 0.25, 0.5)
 MOST_REPLICATES = 3
@@ -88,7 +89,9 @@ def train_on_fractions(
             engine = base.with_data(part)
             steps = engine.steps(structure, epochs)
             every = max(1, round(steps / engine.evaluations(epochs)))
-            cohorts.append((trial, size, engine.cohort([trial.config], [trial.seed], steps, every)))
+            cohorts.append(
+                (trial, size, Cohort(engine, [trial.config], [trial.seed], steps, every))
+            )
         run_tasks(
             [task for _, _, c in cohorts for task in c.tasks(c.total_steps, stop)],
             None,

@@ -10,6 +10,7 @@ import numpy as np
 from thalweg.optim.external import EXTERNAL
 from thalweg.study.engines import Engines, structure_of
 from thalweg.study.records import Trial, finite
+from thalweg.training.cohort import Cohort
 from thalweg.training.probe import Prober
 
 LOOKS = 8
@@ -38,8 +39,12 @@ def look_inside(
     if engine.feed is not None:
         return None
     steps = engine.steps(structure, epochs)
-    cohort = engine.cohort(
-        [trial.config], [trial.seed], steps, max(1, round(steps / engine.evaluations(epochs)))
+    cohort = Cohort(
+        engine,
+        [trial.config],
+        [trial.seed],
+        steps,
+        max(1, round(steps / engine.evaluations(epochs))),
     )
     prober = Prober(engine, trial.config, tuple(EXTERNAL))
     if not prober.kernels:

@@ -48,7 +48,8 @@ from thalweg.study.settings import Settings
 from thalweg.study.store import Store
 from thalweg.study.timeplan import TimePlan
 from thalweg.task import Task
-from thalweg.training.cohort import TrainingData, run_tasks
+from thalweg.training.cohort import run_tasks
+from thalweg.training.feed import TrainingData
 
 MOST_ASKED = 100
 SMALLEST_PART = 8
@@ -57,6 +58,9 @@ SMALLEST_PART = 8
 WAIT_SECONDS = 0.3
 CHECKPOINT_SECONDS = 60.0
 """Seconds of training between two checkpoints, in rungs that take longer."""
+MUCH_SLOWER = 1.5
+"""Trainings that take so many times as long as was measured are planned anew."""
+
 PATIENCE_BRACKETS = 3
 
 
@@ -509,6 +513,7 @@ class Study:
             if self._stop() or bracket.is_last:
                 break
             if bracket.kind == "halving":
+                until = self._mind_the_pace(bracket, until)
                 going = bracket.judge(took, until - clock.elapsed(), self._outlook(bracket))
                 if going:
                     self._save(bracket)
@@ -537,6 +542,20 @@ class Study:
                 at.speed = (clock.elapsed() - opened) / spent
         self._save(bracket, over=True)
         ledger.close(bracket.trials.values())
+
+    def _mind_the_pace(self, bracket: Bracket, until: float) -> float:
+        """Return by when a bracket should be over, now that its first rung tells the pace.
+
+        Where trainings take much longer than was measured before, there is no room for a second
+        bracket: this one gets the time of all, rather than two whose trainings are cut short.
+        """
+        at, time = self.at, self.time
+        slower = self.pace > MUCH_SLOWER * at.speed
+        if not math.isfinite(until) or bracket.phase == "confirm" or bracket.rung or not slower:
+            return until
+        at.speed = self.pace
+        time.set_aside = time.confirm_seconds(bracket.full * at.speed)
+        return max(until, time.clock.elapsed() + time.exploring_left())
 
     def _catch_up(self, bracket: Bracket) -> bool:
         """Train what lies between the weights of a checkpoint and its decisions once more.

@@ -143,7 +143,7 @@ class Model:
             object [N].
         """
         from thalweg.optim.losses import predict_outputs
-        from thalweg.training.cohort import network_outputs
+        from thalweg.training.outputs import network_outputs
 
         if self.task.kind in VISION_KINDS:
             return self._vision_outputs(fields)
@@ -195,7 +195,7 @@ class Model:
         from thalweg.models import InputShape, build
         from thalweg.optim.dense_metrics import finished
         from thalweg.optim.losses import predict_outputs
-        from thalweg.training.cohort import network_outputs
+        from thalweg.training.outputs import network_outputs
 
         network = build(self.structure, InputShape.from_dict(self.inputs), self.task.num_outputs)
         done = []
@@ -213,7 +213,7 @@ class Model:
 
     def _texts(self, fields: Mapping[str, np.ndarray]) -> np.ndarray:
         from thalweg.optim import ctc
-        from thalweg.training.cohort import network_outputs
+        from thalweg.training.outputs import network_outputs
 
         done = []
         for start in range(0, max(len(fields["sequence"]), 1), ROWS_AT_ONCE):
@@ -240,7 +240,7 @@ class Model:
 
         Codes of several networks mean different things; all else is averaged.
         """
-        from thalweg.training.cohort import network_outputs
+        from thalweg.training.outputs import network_outputs
 
         total: Any = 0.0
         code = None
@@ -302,7 +302,7 @@ class Model:
         """Return what the first member makes of codes [N, Z]: images, or a table."""
         from thalweg.models.autoencoder import build as build_autoencoder
         from thalweg.models.base import InputShape
-        from thalweg.training.cohort import compile_program, shapes_of
+        from thalweg.training.programs import compile_program, shapes_of
 
         self._require_reconstruction()
         network = build_autoencoder(self._first, InputShape.from_dict(self.inputs), 1)

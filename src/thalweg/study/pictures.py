@@ -232,7 +232,7 @@ def augmented(
     """
     from thalweg.nn.augment import augment
     from thalweg.nn.layers import Context
-    from thalweg.training.cohort import compile_program, shapes_of
+    from thalweg.training.programs import compile_program, shapes_of
 
     mean, std = _channel_units(dataset, images)
     scaled = (np.tile(images, (num_draws, 1, 1, 1)) - mean) / std
@@ -594,7 +594,7 @@ def intermediate(model: Model, images: np.ndarray) -> list[np.ndarray]:
 
     from thalweg.models import InputShape, build
     from thalweg.nn.layers import Context
-    from thalweg.training.cohort import compile_program, shapes_of
+    from thalweg.training.programs import compile_program, shapes_of
 
     network = build(model.structure, InputShape.from_dict(model.inputs), model.task.num_outputs)
     params, state = model.members[0]

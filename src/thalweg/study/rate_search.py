@@ -25,7 +25,7 @@ from thalweg.study.experiment import SLACK, Bench
 from thalweg.study.listener import Listener, Silent
 from thalweg.study.spaces import LEARNING_RATES
 from thalweg.task import Task
-from thalweg.training.cohort import TrainingData
+from thalweg.training.feed import TrainingData
 
 REMEDIES: dict[str, dict[str, Any]] = {
     "plain": {"warmup": 0.0},

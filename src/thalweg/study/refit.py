@@ -11,7 +11,9 @@ from thalweg.optim.external import EXTERNAL
 from thalweg.study.outcome import Weights
 from thalweg.study.records import Trial
 from thalweg.task import Task
-from thalweg.training.cohort import Engine, TrainingData
+from thalweg.training.cohort import Cohort
+from thalweg.training.engine import Engine
+from thalweg.training.feed import TrainingData
 from thalweg.training.scalars import features_of
 
 
@@ -41,7 +43,8 @@ def refit(
     structure = configs[0].structure(tuple(EXTERNAL))
     total = engine.steps(structure, epochs)
     share = float(np.mean([trial.best_step / max(trial.steps, 1) for trial in replicates]))
-    cohort = engine.cohort(
+    cohort = Cohort(
+        engine,
         configs,
         [trial.seed for trial in replicates],
         total,

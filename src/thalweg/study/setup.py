@@ -23,7 +23,7 @@ from thalweg.study.settings import BRACKETS, Settings
 from thalweg.study.warmstart import warm_start
 from thalweg.task import WRITTEN_KINDS
 from thalweg.training import backend
-from thalweg.training.cohort import TrainingData
+from thalweg.training.feed import TrainingData
 from thalweg.training.plan import estimated_step_seconds
 
 FINALISTS = 3

@@ -68,7 +68,7 @@ def _reheard(
     from thalweg.models import InputShape
     from thalweg.models.listening import heard
     from thalweg.nn.layers import Context
-    from thalweg.training.cohort import compile_program, shapes_of
+    from thalweg.training.programs import compile_program, shapes_of
 
     inputs = InputShape.from_dict(dataset.input_shape)
     fields = {

@@ -26,7 +26,7 @@ from thalweg.study.threshold import Goal, choose_threshold
 from thalweg.study.versions import versions
 from thalweg.task import ROW_KINDS
 from thalweg.training import backend
-from thalweg.training.cohort import TrainingData
+from thalweg.training.feed import TrainingData
 from thalweg.training.guard import check_compiler
 
 

@@ -116,6 +116,10 @@ class TimePlan:
             self.confirm_limit = CONFIRM_SHARE * max(self.clock.left() - self.reserve, 0.1)
         return confirmation_seconds(self.settings, training, self.confirm_limit)
 
+    def exploring_left(self) -> float:
+        """Return the seconds that are left for exploring."""
+        return self.clock.left() - self.reserve - self.set_aside
+
     def bracket_seconds(self, brackets: int, wanted: int) -> float:
         """Return the seconds that the next bracket may take.
 
@@ -123,7 +127,7 @@ class TimePlan:
             brackets: how many there were.
             wanted: the Configs that the first one should have had.
         """
-        left = self.clock.left() - self.reserve - self.set_aside
+        left = self.exploring_left()
         # Where trainings are dear, one bracket has all the time there is for exploring.
         several = wanted == BRACKET_SIZES[0]
         # What learns from scores is asked again when it has some.

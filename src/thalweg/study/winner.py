@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from thalweg.study.loop import Study as Loop
     from thalweg.study.model import Model
     from thalweg.study.outcome import Outcome
-    from thalweg.training.cohort import TrainingData
+    from thalweg.training.feed import TrainingData
 
 
 def look_into_the_winner(

@@ -14,7 +14,7 @@ from jax import Array, lax
 from thalweg.models.language_model import LanguageModel
 from thalweg.nn import noise
 from thalweg.nn.layers import Context
-from thalweg.training.cohort import Program, compile_program
+from thalweg.training.programs import Program, compile_program
 
 FORBIDDEN = 3
 """The ids below this one (padding, unknown, start) are never drawn."""

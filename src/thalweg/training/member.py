@@ -1,6 +1,6 @@
 """Training ONE configuration, top to bottom: forward, loss, backward, clip, update, evaluate.
 
-Everything here is pure and written for one member; ``cohort.py`` maps it over many and compiles it.
+Everything here is pure and written for one member; ``engine.py`` maps it over many and compiles it.
 What no member of a cohort uses is left out of the program (``Features`` is static); what they use
 with different values is an argument (the scalars of a step, one row of the cohort's table).
 """

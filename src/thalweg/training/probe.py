@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from thalweg.space import Config
-from thalweg.training.cohort import Engine, compile_program, shapes_of
+from thalweg.training.engine import Engine
 from thalweg.training.member import Features, Member, Rows, step_key
+from thalweg.training.programs import compile_program, shapes_of
 from thalweg.training.scalars import constants_of
 
 PROBED_ROWS = 256
