@@ -44,16 +44,17 @@ SETS: dict[str, dict[str, Any]] = {
 }
 
 
-def load(name: str, folder: Path | None, seed: int) -> Any:
+def load(name: str, folder: Path | None, seed: int, metric: str | None = None) -> Any:
     """Return the data set, or None where its file is missing."""
     import thalweg as tw
 
     spec = SETS[name]
+    wanted = {"metric": metric} if metric else {}
     if "file" not in spec:
-        return tw.load(name, seed=seed)
+        return tw.load(name, seed=seed, **wanted)
     if folder is None or not (folder / spec["file"]).exists():
         return None
-    options = {key: spec[key] for key in ("drop", "metric") if key in spec}
+    options = {**{key: spec[key] for key in ("drop", "metric") if key in spec}, **wanted}
     if "test" in spec:
         options["test"] = str(folder / spec["test"])
     return tw.load(str(folder / spec["file"]), target=spec["target"], seed=seed, **options)
@@ -93,6 +94,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--budget", default="60s")
+    parser.add_argument("--metric", help="what is chosen by and scored, instead of each set's own")
     parser.add_argument("--out", type=Path, help="JSON file for every score")
     arguments = parser.parse_args()
 
@@ -102,7 +104,7 @@ def main() -> None:
     results: list[dict[str, Any]] = []
     for name in arguments.sets:
         for seed in range(arguments.seeds):
-            dataset = load(name, arguments.data, seed)
+            dataset = load(name, arguments.data, seed, arguments.metric)
             if dataset is None:
                 print(f"{name}: its file is not in {arguments.data}; left out")
                 break
