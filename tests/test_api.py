@@ -237,3 +237,15 @@ def test_budgets_from_any_text_are_durations_or_one_clear_line(text):
         told, seconds = str(error), None
     assert "\n" not in told
     assert told or seconds >= 5
+
+
+def test_progress_is_shown_where_it_is_wanted(iris, capsys, monkeypatch):
+    asked = {"trials": 2, "epochs": 1, "finalists": 0, "baselines": False}
+    tw.tune(iris, **asked)
+    assert capsys.readouterr().err == ""
+    tw.tune(iris, **asked, progress=True)
+    assert "2/2 trials" in capsys.readouterr().err
+    # A terminal shows it unasked.
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    tw.tune(iris, **asked, progress=False)
+    assert capsys.readouterr().err == ""

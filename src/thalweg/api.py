@@ -19,12 +19,11 @@ from thalweg.study.rundir import RunDirectory
 from thalweg.task import ROW_KINDS
 
 if TYPE_CHECKING:
-    from thalweg.conduct import HandedOver
+    from thalweg.conduct import Asked, HandedOver
     from thalweg.explain import Explanation
     from thalweg.study.callbacks import Callback
     from thalweg.study.listener import Listener
     from thalweg.study.request import Request
-    from thalweg.study.settings import Settings
 
 __all__ = ["Model", "Study", "load", "resume", "train", "tune"]
 
@@ -265,6 +264,7 @@ def tune(
     hooks: Mapping[str, str] | None = None,
     seed: int = 0,
     listener: Listener | None = None,
+    progress: bool | None = None,
     clock: Clock | None = None,
     command: str | None = None,
 ) -> Study:
@@ -331,6 +331,8 @@ def tune(
             ``{"mlflow": EXPERIMENT}``, ``{"wandb": PROJECT}``.
         seed: seed of everything.
         listener: is told of progress.
+        progress: whether to show it on stderr where there is no listener; by default on a terminal
+            and in a notebook.
         clock: counts from the start of the work; from the call by default.
         command: what the user typed, for the record.
 
@@ -345,6 +347,7 @@ def tune(
         >>> study.model().predict([[5.1, 3.5, 1.4, 0.2]]).shape
         (1,)
     """
+    from thalweg.conduct import Asked
     from thalweg.study.ensemble import COMBINATIONS
     from thalweg.study.request import new_request
     from thalweg.study.setup import prepare
@@ -401,13 +404,13 @@ def tune(
         "calibrate": calibrate,
         "hooks": dict(hooks or {}),
     }
+    asked = Asked(dataset, settings, options, clock, listener, command, callbacks, directory)
     if directory is None:
-        return _carry_out(dataset, settings, options, clock, listener, command, callbacks)
+        return _carry_out(asked, progress)
     request = new_request(dataset, settings, options, directory, command, storage, study)
     try:
         request.write(directory.path)
-        kept = (directory, request, storage)
-        return _carry_out(dataset, settings, options, clock, listener, command, callbacks, *kept)
+        return _carry_out(asked, progress, request, storage)
     except RunError:
         # What was found is on the disk, and can be gone on with.
         raise
@@ -423,6 +426,7 @@ def resume(
     storage: str | None = None,
     callbacks: Sequence[Callback] = (),
     listener: Listener | None = None,
+    progress: bool | None = None,
     clock: Clock | None = None,
 ) -> Study:
     """Go on with a study whose process ended before it was finished, however it ended.
@@ -437,6 +441,8 @@ def resume(
         storage: the URL of the study's database once more, where it has a password.
         callbacks: told of every rung, as in ``tune``.
         listener: is told of progress.
+        progress: whether to show it on stderr where there is no listener; by default on a terminal
+            and in a notebook.
         clock: counts from the start of the work; from the call by default.
 
     Returns:
@@ -445,6 +451,7 @@ def resume(
     Raises:
         RunError: where the directory holds no study, or the data are others.
     """
+    from thalweg.conduct import Asked
     from thalweg.study.request import Request, same_data
 
     directory = RunDirectory(run)
@@ -452,58 +459,52 @@ def resume(
     if directory.is_finished and not directory.was_interrupted:
         return Study.open(run)
     dataset = same_data(request, data, directory.path)
-    clock = clock or Clock(request.settings.budget)
-    return _carry_out(
+    asked = Asked(
         dataset,
         request.settings,
         request.options,
-        clock,
+        clock or Clock(request.settings.budget),
         listener,
         request.command,
         callbacks,
         directory,
-        request,
-        storage,
     )
+    return _carry_out(asked, progress, request, storage)
 
 
 def _carry_out(
-    dataset: Dataset,
-    settings: Settings,
-    options: Mapping[str, Any],
-    clock: Clock,
-    listener: Listener | None,
-    command: str | None,
-    callbacks: Sequence[Callback] = (),
-    directory: RunDirectory | None = None,
-    request: Request | None = None,
-    storage: str | None = None,
+    asked: Asked, progress: bool | None, request: Request | None = None, storage: str | None = None
 ) -> Study:
-    """Run a study from where it stands, with what it is written to while it runs."""
-    from thalweg.conduct import Asked, conduct
+    """Run a study from where it stands, with what it is written to while it runs.
+
+    Args:
+        asked: what is to be done.
+        progress: whether to show progress where nobody listens; see ``tune``.
+        request: what was asked for, where the study has a run directory.
+        storage: the URL of its database, password included.
+    """
+    from thalweg.conduct import conduct
+    from thalweg.report.listening import listening
     from thalweg.study.callbacks import HOOKS
     from thalweg.study.keeper import take
     from thalweg.study.listener import Silent
     from thalweg.study.status import Reporter
     from thalweg.study.storage import open_store
 
-    told = [*callbacks, *(HOOKS[name](value) for name, value in options["hooks"].items())]
-    asked = Asked(dataset, settings, options, clock, listener, command, told)
-    if directory is None or request is None:
-        return _handed(conduct(asked, Model), None)
-    keeper = take(directory.checkpoints, request.owner)
-    try:
-        store = open_store(request, directory, dataset.task, keeper.owner, storage)
-        asked = replace(
-            asked,
-            listener=Reporter(listener or Silent(), directory.path),
-            directory=directory,
-            store=store,
-            keeper=keeper,
-        )
-        return _handed(conduct(asked, Model), directory)
-    finally:
-        keeper.release()
+    hooks = [HOOKS[name](value) for name, value in asked.options["hooks"].items()]
+    asked = replace(asked, callbacks=[*asked.callbacks, *hooks])
+    directory = asked.directory
+    with listening(asked.listener, progress) as listener:
+        if directory is None or request is None:
+            return _handed(conduct(replace(asked, listener=listener), Model), None)
+        keeper = take(directory.checkpoints, request.owner)
+        try:
+            store = open_store(request, directory, asked.dataset.task, keeper.owner, storage)
+            reporter = Reporter(listener or Silent(), directory.path)
+            asked = replace(asked, listener=reporter, store=store, keeper=keeper)
+            return _handed(conduct(asked, Model), directory)
+        finally:
+            keeper.release()
 
 
 def _handed(handed: HandedOver | None, directory: RunDirectory | None) -> Study:

@@ -129,6 +129,7 @@ def compare(
     write: bool | None = None,
     seed: int = 0,
     listener: Listener | None = None,
+    progress: bool | None = None,
     clock: Clock | None = None,
     command: str | None = None,
 ) -> Comparison:
@@ -163,6 +164,8 @@ def compare(
         write: True writes a run directory even without ``run``.
         seed: seed of everything.
         listener: is told of progress.
+        progress: whether to show it on stderr where there is no listener; by default on a terminal
+            and in a notebook.
         clock: counts from the start of the work; from the call by default.
         command: what the user typed, for the record.
 
@@ -180,6 +183,7 @@ def compare(
     """
     from thalweg.conduct import interrupts
     from thalweg.models import InputShape
+    from thalweg.report.listening import listening
     from thalweg.study.design import check_over, make_design
     from thalweg.study.experiment import run_arms
     from thalweg.study.setup import prepare, training_data
@@ -216,7 +220,7 @@ def compare(
     )
     directory = RunDirectory.create(run, dataset.name) if run is not None or write else None
     try:
-        with interrupts() as interrupted:
+        with interrupts() as interrupted, listening(listener, progress) as told:
             arms = run_arms(
                 design,
                 training_data(dataset, dataset.train),
@@ -228,7 +232,7 @@ def compare(
                 points=trials,
                 seeds=seeds,
                 seed=seed,
-                listener=listener,
+                listener=told,
                 interrupted=interrupted,
             )
     except BaseException:

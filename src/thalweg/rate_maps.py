@@ -86,6 +86,7 @@ def find_rates(
     write: bool | None = None,
     seed: int = 0,
     listener: Listener | None = None,
+    progress: bool | None = None,
     clock: Clock | None = None,
     command: str | None = None,
 ) -> RateMap:
@@ -115,6 +116,8 @@ def find_rates(
         write: True writes a run directory even without ``run``.
         seed: seed of everything.
         listener: is told of progress.
+        progress: whether to show it on stderr where there is no listener; by default on a terminal
+            and in a notebook.
         clock: counts from the start of the work; from the call by default.
         command: what the user typed, for the record.
 
@@ -134,6 +137,7 @@ def find_rates(
     from thalweg.models import InputShape
     from thalweg.optim.external import EXTERNAL
     from thalweg.optim.rules import RULES
+    from thalweg.report.listening import listening
     from thalweg.study.rate_search import (
         LEAST_RATES,
         REMEDIES,
@@ -175,7 +179,7 @@ def find_rates(
     lines = lines_of(dataset, settings.space, settings.first, kept, tried, num)
     directory = RunDirectory.create(run, dataset.name) if run is not None or write else None
     try:
-        with interrupts() as interrupted:
+        with interrupts() as interrupted, listening(listener, progress) as told:
             done, entries, cost = run_rates(
                 lines,
                 training_data(dataset, dataset.train),
@@ -185,7 +189,7 @@ def find_rates(
                 epochs=epochs or max(0.5, SHARE_OF_TRAINING * settings.epochs),
                 seeds=seeds,
                 seed=seed,
-                listener=listener,
+                listener=told,
                 interrupted=interrupted,
             )
     except BaseException:

@@ -1,6 +1,6 @@
 """What the terminal shows: a live run, the leaderboard, the answers.
 
-The only module that imports Rich. Text from data is always a ``Text``, never markup, so that a
+Text from data is always a ``Text``, never markup, so that a
 class called ``[red]`` stays what it is.
 """
 
