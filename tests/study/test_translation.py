@@ -139,3 +139,17 @@ def test_attention_is_that_of_the_tokens_given(study: tw.Study):
     np.testing.assert_allclose(whole[:2], part, atol=1e-5)
     other = attention(network, members, [read], [[9, 10, 12]])[0]
     np.testing.assert_allclose(whole, other, atol=1e-5)
+
+
+def test_a_time_budget_keeps_room_for_writing():
+    from thalweg.study.budget import Budget, Clock
+    from thalweg.study.setup import prepare
+    from thalweg.study.timeplan import TimePlan
+
+    data = tw.load(pairs(), "de", source_column="en", tokens="words")
+    for seconds, most in ((100.0, 60.0), (10.0, 9.0)):
+        budget = Budget(seconds=seconds)
+        _, settings = prepare(data, None, budget)
+        plan = TimePlan(settings, Clock(budget))
+        assert 10.0 < settings.writing_seconds < 11.0
+        assert 0.5 * seconds * 0.2 < plan.reserve < most

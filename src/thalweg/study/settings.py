@@ -42,6 +42,7 @@ class Settings:
         processes: processes that are going to share the study.
         refit: whether time is kept for training the winner again on all rows.
         growth: whether the winner is trained on parts of the rows, where that takes little.
+        writing_seconds: what writing and scoring texts with the winner may take.
     """
 
     space: Space
@@ -66,3 +67,4 @@ class Settings:
     processes: int = 1
     refit: bool = False
     growth: bool = False
+    writing_seconds: float = 0.0

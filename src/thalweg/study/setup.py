@@ -20,6 +20,7 @@ from thalweg.study.budget import Budget
 from thalweg.study.objectives import OBJECTIVES
 from thalweg.study.recipes import FAMILIES_FOR, RECIPES, Question
 from thalweg.study.settings import BRACKETS, Settings
+from thalweg.study.translation_recipes import writing_seconds
 from thalweg.study.warmstart import warm_start
 from thalweg.task import WRITTEN_KINDS
 from thalweg.training import backend
@@ -148,6 +149,9 @@ def prepare(
         known=known,
         refit=refit,
         growth=growth,
+        writing_seconds=writing_seconds(len(dataset.test) or len(dataset.validation))
+        if dataset.task.kind in WRITTEN_KINDS
+        else 0.0,
     )
     return dataset, settings
 

@@ -48,7 +48,10 @@ class TimePlan:
         self.settings, self.clock = settings, clock
         self.reserve = 0.0
         if settings.budget.seconds is not None:
-            self.reserve = FINISH_SECONDS + 0.04 * settings.budget.seconds
+            whole = settings.budget.seconds
+            # At least half of a short budget goes into training.
+            writing = min(settings.writing_seconds, 0.5 * whole)
+            self.reserve = FINISH_SECONDS + 0.04 * whole + writing
         self.set_aside = 0.0
         self.notices: list[str] = []
         self.confirm_limit: float | None = None
