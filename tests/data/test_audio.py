@@ -10,9 +10,10 @@ import pytest
 from transformers.audio_utils import mel_filter_bank, spectrogram
 
 from thalweg.data import audio, audio_files
-from thalweg.data.audio import claims, load_audio, loudest
+from thalweg.data.audio import loudest
 from thalweg.data.dataset import Encoder
 from thalweg.data.load import load
+from thalweg.data.recordings import claims, load_audio
 from thalweg.errors import DataError, OptionError, SourceError
 
 soundfile = pytest.importorskip("soundfile")

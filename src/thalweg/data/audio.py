@@ -10,7 +10,7 @@ import numpy as np
 
 from thalweg.data import audio_files
 from thalweg.data.audio_files import HOP_SECONDS, Heard
-from thalweg.data.audio_sources import Recordings, is_audio_source, list_recordings, takes_target
+from thalweg.data.audio_sources import Recordings, list_recordings, takes_target
 from thalweg.data.columns import shown_names
 from thalweg.data.dataset import PARTS, Dataset, Encoder, Part
 from thalweg.data.image_files import big_bytes, on_disk
@@ -177,12 +177,7 @@ class AudioDataset(Dataset):
         )
 
 
-def claims(source: Any, options: Mapping[str, Any]) -> bool:
-    """Whether a source holds recordings, judged by names alone; see ``load_audio``."""
-    return is_audio_source(source)
-
-
-def load_audio(
+def load_labelled(
     source: Any,
     target: Any = None,
     *,
@@ -198,42 +193,7 @@ def load_audio(
     seed: int = 0,
     fractions: Sequence[float] | None = None,
 ) -> AudioDataset:
-    """Read recordings with their labels, make them into log-mel spectrograms, and split them.
-
-    WAV, FLAC, OGG, Opus, MP3 and AIFF at any rate; several channels are averaged. All are brought
-    to the rate that most have, at most 16 kHz. Spectrograms are as long as 99 % of the training
-    recordings; what is longer is cut to its loudest stretch. Files that cannot be read, are cut off
-    or have no samples are counted, named and left out. What was decoded is cached.
-
-    Args:
-        source: a folder with one folder for each class (or with ``train``, ``test`` and
-            ``validation`` folders of such), a table with a column of files relative to it, a list
-            of files with labels, or waveforms as ``(list of arrays, labels)`` with ``sample_rate``.
-            A column ``split`` of a table that says train, validation or test in every row is
-            followed.
-        target: the column of labels of a table; labels for recordings that come without.
-        sample_rate: samples a second that all are brought to.
-        mels: mel bands of the spectrograms; 40 by default.
-        seconds: length of the spectrograms.
-        group: a table's column whose equal values (speakers) must not be torn apart.
-        task: overrules the kind of task: ``"binary"``, ``"multiclass"``, ``"classification"``,
-            ``"regression"``, or ``"transcription"``, see ``load_speech``.
-        validation: a source of validation recordings, instead of a share of ``source``.
-        test: a source of test recordings, instead of a share of ``source``.
-        metric: the metric that chooses; the task's default otherwise.
-        loss: the training loss; the task's default otherwise.
-        seed: decides which recordings go where.
-        fractions: shares of training, validation and test; 64, 16 and 20 % by default.
-
-    Returns:
-        The dataset; see ``AudioEncoder`` for its fields.
-
-    Raises:
-        SourceError: a source cannot be found or read.
-        DataError: the recordings or labels cannot be used as asked; the message says what to do.
-        OptionError: an unknown task, metric, loss, rate or length.
-        MissingExtraError: soundfile and soxr are not installed.
-    """
+    """Read recordings with a label or a number each; see ``recordings.load_audio``."""
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise OptionError(f"seed must be a whole number of 0 or more; got {seed!r}")
     rate, bands = audio_files.check_rate(sample_rate), audio_files.check_bands(mels)
@@ -242,24 +202,6 @@ def load_audio(
     found = list_recordings(source, target, group=group)
     frame = found.listing.frame
     assert frame is not None
-    from thalweg.data.speech import is_transcript, load_speech
-
-    if task == "transcription" or (task is None and is_transcript(frame)):
-        if seconds is not None:
-            raise OptionError("seconds cuts recordings, which transcripts do not allow: leave it")
-        return load_speech(
-            source,
-            target,
-            sample_rate=sample_rate,
-            mels=mels,
-            group=group,
-            validation=validation,
-            test=test,
-            metric=metric,
-            loss=loss,
-            seed=seed,
-            fractions=fractions,
-        )
     encoder, notices = infer_target(frame, tuple(frame.columns), task)
     sources = {"source": (found, hear(found, rate, bands, sample_rate))}
     rate = sources["source"][1].rate

@@ -18,7 +18,7 @@ MODALITIES: dict[str, str] = {
     "text": "thalweg.data.texts",
     "language": "thalweg.data.language",
     "images": "thalweg.data.images",
-    "audio": "thalweg.data.audio",
+    "audio": "thalweg.data.recordings",
     "series": "thalweg.data.series",
     "ratings": "thalweg.data.ratings",
     "translation": "thalweg.data.translations",

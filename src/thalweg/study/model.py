@@ -422,13 +422,13 @@ class Model:
         return self.calibration.radius_of(level)
 
     def sample(self, prompt: str = "", **options: Any) -> list[str]:
-        """Continue a text, where the model is a language model; see ``study.passages.sample``.
+        """Continue a text, where the model is a language model; see ``study.sampling.sample``.
 
         Args:
             prompt: how the texts begin.
             **options: ``num``, ``length``, ``temperature``, ``top_k``, ``top_p``, ``seed``.
         """
-        from thalweg.study.passages import sample
+        from thalweg.study.sampling import sample
 
         return sample(self, prompt, **options)
 
