@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,13 @@ def test_recipes_name_what_there_is(tokens: int, seconds: float) -> None:
     for name in TEXT_FAMILIES:
         own = RECIPES["text"](Question(task, inputs, 500, families=(name,)))
         assert isinstance(own.space.decode([[0.5] * max(1, len(own.space.free))])[0], Config)
+
+
+def test_so_many_families_as_there_is_time_for():
+    from thalweg.study.text_recipes import text_families
+
+    assert text_families(20, 48, 5.0) == ("gru", "linear")
+    assert text_families(20, 48, 40.0) == ("gru", "linear", "lstm")
+    assert len(text_families(20, 48, math.inf)) == 5
+    assert len(text_families(4, 48, math.inf)) == 2
+    assert text_families(20, 600, math.inf)[0] == "linear"

@@ -296,15 +296,18 @@ def text_recipe(asked: Question) -> Recipe:
     """Bags of terms and networks that read; short texts in few epochs, as they overfit soon."""
     inputs = asked.inputs
     assert inputs.tokens is not None
-    families = asked.families or text_families(asked.max_structures, inputs.tokens[0])
+    epochs = min(40.0, max(5.0, round(60_000 / asked.num_rows)))
+    reader = Structure("gru", 1, 64, options=(("bidirectional", True), ("embedding_size", 64)))
+    flops = 3.0 * build(reader, inputs, asked.task.num_outputs).flops()
+    trainings = asked.seconds / (flops * asked.num_rows * epochs / asked.speed)
+    families = asked.families or text_families(asked.max_structures, inputs.tokens[0], trainings)
     beside = inputs.numeric > 0 or len(inputs.cardinalities) > 0
     losses = asked.losses or (asked.task.loss,)
     if inputs.pretrained and (not asked.families or asked.families == ("bert",)):
         space, first = tuning_space(losses, several=asked.max_structures >= 6)
-        epochs = min(10.0, max(3.0, round(20_000 / asked.num_rows)))
-        return Recipe(space, first, epochs, least_epochs=1.0, replicates=2, trials=6)
+        tuning = min(10.0, max(3.0, round(20_000 / asked.num_rows)))
+        return Recipe(space, first, tuning, least_epochs=1.0, replicates=2, trials=6)
     space, first = text_space(families, losses, asked.num_rows, beside=beside)
-    epochs = min(40.0, max(5.0, round(60_000 / asked.num_rows)))
     return Recipe(
         space, first, epochs, least_epochs=3.0, shortest_rung=1.0, replicates=5, trials=24
     )
