@@ -241,7 +241,7 @@ def tune(
     loss: str | Sequence[str] | None = None,
     metric: str | None = None,
     epochs: float | None = None,
-    search: str = "sobol",
+    search: str | None = None,
     halving: bool = True,
     brackets: str = "halving",
     widen: bool = True,
@@ -290,7 +290,8 @@ def tune(
         epochs: passes over the training rows of a full training; by default from the size of the
             data.
         search: ``"sobol"``, ``"halton"``, ``"random"`` or ``"grid"``; ``"gp"``, ``"tpe"``,
-            ``"cmaes"`` and ``"evolution"`` learn from scores, ``"pbt"`` trains a population.
+            ``"cmaes"`` and ``"evolution"`` learn from scores, ``"pbt"`` trains a population. By
+            default ``"gp"`` with a budget of time or epochs or 96 trials, else ``"sobol"``.
         halving: whether losers are dropped early.
         brackets: how: ``"halving"`` judges all brackets at the same rungs, ``"hyperband"`` later
             from bracket to bracket, and ``"curves"`` by what earlier learning curves foretell.

@@ -118,12 +118,13 @@ def fit(
         float | None, typer.Option(help="Passes over the training rows of a full training.")
     ] = None,
     search: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="sobol, halton, random or grid; what learns from scores: gp, tpe, cmaes, "
-            "evolution or pbt."
+            "evolution or pbt. By default gp with a budget of time, epochs or 96 trials, else "
+            "sobol."
         ),
-    ] = "sobol",
+    ] = None,
     halving: Annotated[bool, typer.Option(help="Drop losers early.")] = True,
     brackets: Annotated[
         str,

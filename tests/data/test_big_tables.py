@@ -61,7 +61,7 @@ def test_such_a_table_is_split_at_random_only(table):
 def test_it_is_said_that_trials_are_judged_on_some_validation_rows(table, monkeypatch):
     data = tw.load(table[0], target="bought", fractions=(0.4, 0.4, 0.2))
     monkeypatch.setenv("THALWEG_MEMORY", "100K")
-    monkeypatch.setattr("thalweg.training.cohort.check_memory", lambda *sizes: 0)
+    monkeypatch.setattr("thalweg.training.engine.check_memory", lambda *sizes: 0)
     study = tw.train(data, tw.Config(width=4, depth=1, learning_rate=1e-2), epochs=0.1)
     notice = next(n for n in study.summary["notices"] if "trials are judged on" in n)
     assert f"of {len(data.validation):,} validation rows" in notice

@@ -13,7 +13,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 import thalweg as tw
 from thalweg.data.dataset import Encoder
 from thalweg.data.terms import Terms
-from thalweg.data.texts import TextDataset, load_text, whole_texts
+from thalweg.data.text_columns import whole_texts
+from thalweg.data.text_loading import load_text
+from thalweg.data.texts import TextDataset
 from thalweg.data.tokens import UNKNOWN, fit_tokeniser
 from thalweg.errors import DataError, OptionError
 

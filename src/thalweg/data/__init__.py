@@ -9,7 +9,8 @@ from thalweg.data.load import load
 from thalweg.data.preprocess import Preprocessor
 from thalweg.data.sources import read_table
 from thalweg.data.splits import Split, fold_ids, split_rows
-from thalweg.data.tables import TableDataset, TableEncoder, load_table
+from thalweg.data.table_loading import load_table
+from thalweg.data.tables import TableDataset, TableEncoder
 from thalweg.data.targets import TargetEncoder
 
 __all__ = [

@@ -19,7 +19,8 @@ import numpy as np
 from thalweg.data.dataset import Part
 from thalweg.data.image_files import on_disk
 from thalweg.data.sources import source_name
-from thalweg.data.tables import TableDataset, load_table
+from thalweg.data.table_loading import load_table
+from thalweg.data.tables import TableDataset
 from thalweg.errors import DataError, SourceError, one_line
 from thalweg.memory import host_bytes
 

@@ -17,7 +17,8 @@ from thalweg.data.dataset import PARTS, Dataset, Encoder, Part
 from thalweg.data.sources import read_table, source_name
 from thalweg.data.splits import check_fractions, split_rows
 from thalweg.data.targets import TargetEncoder
-from thalweg.data.texts import joined_texts, readable, text_columns_of
+from thalweg.data.text_columns import joined_texts, text_columns_of
+from thalweg.data.texts import readable
 from thalweg.data.tokens import END, START, Tokeniser, Tokens, fit_tokeniser
 from thalweg.errors import DataError, OptionError
 from thalweg.task import Task

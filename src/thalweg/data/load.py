@@ -10,12 +10,12 @@ from typing import Any
 
 from thalweg.data.big_tables import is_big, load_big_table
 from thalweg.data.dataset import Dataset
-from thalweg.data.tables import load_table
+from thalweg.data.table_loading import load_table
 from thalweg.errors import OptionError, unknown_option
 
 MODALITIES: dict[str, str] = {
-    "table": "thalweg.data.tables",
-    "text": "thalweg.data.texts",
+    "table": "thalweg.data.table_loading",
+    "text": "thalweg.data.text_loading",
     "language": "thalweg.data.language",
     "images": "thalweg.data.images",
     "audio": "thalweg.data.recordings",

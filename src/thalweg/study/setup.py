@@ -27,6 +27,9 @@ from thalweg.training import backend
 from thalweg.training.feed import TrainingData
 from thalweg.training.plan import estimated_step_seconds
 
+LEARNING_TRIALS = 96
+"""Trials from which on the usual searcher learns from their scores."""
+
 FINALISTS = 3
 MOST_FINALISTS = 8
 FOLDED_ROWS = 20_000
@@ -45,7 +48,7 @@ def prepare(
     loss: str | Sequence[str] | None = None,
     metric: str | None = None,
     epochs: float | None = None,
-    search: str = "sobol",
+    search: str | None = None,
     halving: bool = True,
     brackets: str = "halving",
     widen: bool = True,
@@ -64,6 +67,7 @@ def prepare(
             raise OptionError(f"{name} must be a whole number from 0; got {value!r}")
     if epochs is not None and not 0 < epochs < 1e6:
         raise OptionError(f"epochs must be above 0; got {epochs!r}")
+    search = search or usual_search(limits)
     if search not in SEARCHERS:
         raise unknown_option("search", search, SEARCHERS)
     if search == "pbt" and refit:
@@ -154,6 +158,18 @@ def prepare(
         else 0.0,
     )
     return dataset, settings
+
+
+def usual_search(limits: Budget) -> str:
+    """Return the searcher where nobody names one.
+
+    A Gaussian process where a first round of two fifths, drawn without looking at results, still
+    has the trials that answers are drawn from; else all are drawn so.
+    """
+    if limits.trials is not None:
+        return "gp" if limits.trials >= LEARNING_TRIALS else "sobol"
+    counted = limits.seconds is not None or limits.epochs is not None or limits.until_stalled
+    return "gp" if counted else "sobol"
 
 
 def default_config(dataset: Dataset) -> Config:
