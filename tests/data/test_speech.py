@@ -129,6 +129,11 @@ def test_tones_are_transcribed(tmp_path, model):
     )
     study = tw.train(data, config, epochs=14)
     assert study.summary["test"]["character_error_rate"] < 0.15
+    shown = study.summary["written"]
+    assert {entry["kind"] for entry in shown} == {"usual", "worst"}
+    assert all(entry["source"] is None for entry in shown)
+    # What is shown are texts, mostly right ones.
+    assert np.mean([entry["score"] for entry in shown if entry["kind"] == "usual"]) > 0.8
     model_ = study.model()
     model_.save(tmp_path / "model")
     again = tw.Model.load(tmp_path / "model")

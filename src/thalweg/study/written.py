@@ -44,6 +44,8 @@ def written_texts(
     if not len(part):
         return []
     truth = dataset.labels(part)
+    # Of recordings the outputs are codes of characters.
+    outputs = dataset.encoder.decide(outputs)
     rows = np.random.default_rng(0).permutation(len(part))[:_MOST_SCORED]
     score = {int(i): likeness(str(outputs[i]), str(truth[i])) for i in rows}
     usual = sorted(list(score)[:NUM_USUAL])
