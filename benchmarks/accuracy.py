@@ -80,7 +80,7 @@ def others(dataset: Any) -> dict[str, dict[str, float]]:
         warnings.simplefilter("ignore")
         if task.kind == "regression":
             mlp = MLPRegressor(random_state=dataset.seed).fit(x, rows.target[:, 0])
-            predicted = dataset.target_encoder.inverse(mlp.predict(x_test)[:, None])
+            predicted = dataset.encoder.target.inverse(mlp.predict(x_test)[:, None])
         else:
             mlp = MLPClassifier(random_state=dataset.seed).fit(x, raw)
             predicted = _all_classes(task, mlp.classes_, mlp.predict_proba(x_test))
