@@ -291,7 +291,8 @@ def tune(
             data.
         search: ``"sobol"``, ``"halton"``, ``"random"`` or ``"grid"``; ``"gp"``, ``"tpe"``,
             ``"cmaes"`` and ``"evolution"`` learn from scores, ``"pbt"`` trains a population. By
-            default ``"gp"`` with a budget of time or epochs or 96 trials, else ``"sobol"``.
+            default ``"gp"`` with a budget of time or epochs or 96 trials and with 1,000 validation
+            rows or more, else ``"sobol"``.
         halving: whether losers are dropped early.
         brackets: how: ``"halving"`` judges all brackets at the same rungs, ``"hyperband"`` later
             from bracket to bracket, and ``"curves"`` by what earlier learning curves foretell.

@@ -121,8 +121,8 @@ def fit(
         str | None,
         typer.Option(
             help="sobol, halton, random or grid; what learns from scores: gp, tpe, cmaes, "
-            "evolution or pbt. By default gp with a budget of time, epochs or 96 trials, else "
-            "sobol."
+            "evolution or pbt. By default gp with a budget of time, epochs or 96 trials and "
+            "1,000 validation rows, else sobol."
         ),
     ] = None,
     halving: Annotated[bool, typer.Option(help="Drop losers early.")] = True,

@@ -110,3 +110,14 @@ def test_populations_exchange_and_finalists_replay(tables):
     assert configs(again) == configs(study)
     with pytest.raises(OptionError, match="leave refit out"):
         tune(tables, trials=2, search="pbt", refit=True)
+
+
+def test_the_usual_searcher_follows_scores_where_they_can_be_trusted():
+    from thalweg.study.setup import usual_search
+
+    assert usual_search(Budget(seconds=60.0), 5_000) == "gp"
+    assert usual_search(Budget(trials=96), 5_000) == "gp"
+    assert usual_search(Budget(epochs=100.0), 5_000) == "gp"
+    assert usual_search(Budget(seconds=60.0), 999) == "sobol"
+    assert usual_search(Budget(trials=95, seconds=60.0), 5_000) == "sobol"
+    assert usual_search(Budget(), 5_000) == "sobol"

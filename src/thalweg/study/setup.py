@@ -27,8 +27,8 @@ from thalweg.training import backend
 from thalweg.training.feed import TrainingData
 from thalweg.training.plan import estimated_step_seconds
 
-LEARNING_TRIALS = 96
-"""Trials from which on the usual searcher learns from their scores."""
+LEARNING_TRIALS, LEARNING_ROWS = 96, 1_000
+"""Trials, and validation rows, from which on the usual searcher learns from scores."""
 
 FINALISTS = 3
 MOST_FINALISTS = 8
@@ -67,8 +67,7 @@ def prepare(
             raise OptionError(f"{name} must be a whole number from 0; got {value!r}")
     if epochs is not None and not 0 < epochs < 1e6:
         raise OptionError(f"epochs must be above 0; got {epochs!r}")
-    search = search or usual_search(limits)
-    if search not in SEARCHERS:
+    if search is not None and search not in SEARCHERS:
         raise unknown_option("search", search, SEARCHERS)
     if search == "pbt" and refit:
         raise OptionError("refit trains one configuration, and pbt changes them: leave refit out")
@@ -98,6 +97,7 @@ def prepare(
             "a study chooses on validation rows and there are none: give more rows, or fractions "
             "that leave some"
         )
+    search = search or usual_search(limits, len(dataset.validation))
     num_rows = len(dataset.train.target)
     recipe = RECIPES[dataset.modality](
         Question(
@@ -160,16 +160,17 @@ def prepare(
     return dataset, settings
 
 
-def usual_search(limits: Budget) -> str:
+def usual_search(limits: Budget, num_validation: int) -> str:
     """Return the searcher where nobody names one.
 
-    A Gaussian process where a first round of two fifths, drawn without looking at results, still
-    has the trials that answers are drawn from; else all are drawn so.
+    A Gaussian process where scores are worth following: on few rows the best of many trials that
+    follow each other is mostly luck. And where a first round of two fifths, drawn without looking
+    at results, still has the trials that answers are drawn from.
     """
-    if limits.trials is not None:
-        return "gp" if limits.trials >= LEARNING_TRIALS else "sobol"
     counted = limits.seconds is not None or limits.epochs is not None or limits.until_stalled
-    return "gp" if counted else "sobol"
+    if limits.trials is not None:
+        counted = limits.trials >= LEARNING_TRIALS
+    return "gp" if counted and num_validation >= LEARNING_ROWS else "sobol"
 
 
 def default_config(dataset: Dataset) -> Config:
