@@ -8,6 +8,7 @@ from customers import SPACE as RECORD
 import thalweg as tw
 from thalweg.errors import BudgetError, OptionError
 from thalweg.space import Config, Float, Space
+from thalweg.study.budget import Budget
 
 SPACE = Space.from_dict(RECORD)
 
