@@ -114,3 +114,29 @@ def test_hyperband_compares_later_from_bracket_to_bracket():
         found.append(num_rungs(chosen, done, 27, 27.0))
         done = done + trials(27, bracket=bracket)
     assert found == [4, 3, 2, 1]
+
+
+@pytest.mark.parametrize("table_steps", [2, 64, 1024])
+@pytest.mark.parametrize("step", [0.3, 0.02])
+def test_what_an_epoch_costs_is_told_from_its_evaluations(monkeypatch, table_steps, step):
+    """Calls of few steps, such as those of large networks, once told of no step at all."""
+    from types import SimpleNamespace
+
+    from thalweg.study import pacing
+
+    now = [0.0]
+    monkeypatch.setattr(pacing.time, "perf_counter", lambda: now[0])
+
+    def advance(num: int, pool: object) -> None:
+        now[0] += num * step + 3.7
+
+    cohort = SimpleNamespace(
+        engine=SimpleNamespace(data=SimpleNamespace(num_rows=29_000)),
+        batch_size=128,
+        steps_per_evaluation=216,
+        plan=SimpleNamespace(table_steps=table_steps),
+        advance=advance,
+    )
+    seconds = pacing.member_epoch_seconds(cohort, 2, None)
+    steps = 29_000 / 128
+    assert seconds == pytest.approx((steps * step + 3.7 * steps / 216) / 2, rel=0.1)

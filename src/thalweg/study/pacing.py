@@ -51,11 +51,12 @@ def member_epoch_seconds(
         # Some steps tell what one costs; an evaluation is what is left of a call. As many
         # steps as it takes to tell them from the noise of the evaluation.
         # What is measured too long here would be taken from the steps: the shorter of two.
-        short, num, took = min(timed(1), timed(1)), 4, 0.0
-        while took < short + 0.5 * LONG_PILOT_SECONDS and num < steps:
-            num *= 4
+        short = min(timed(1), timed(1))
+        num, took = 1, short
+        while took < short + 0.5 * LONG_PILOT_SECONDS and num < every:
+            num = min(4 * num, every)
             took = timed(num)
-        step = max(took - short, 0.1 * took) / (num - 1)
+        step = max(took - short, 0.1 * took) / max(num - 1, 1)
         evaluation = max(short - step, 0.0)
         return (step * steps_per_epoch + evaluation * steps_per_epoch / every) / num_members
     timed(steps)
