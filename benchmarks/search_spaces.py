@@ -145,7 +145,7 @@ def optunas(dataset: Any, sampler: str, spend: float, epochs: float, seed: int) 
                 if not math.isfinite(found):
                     break
                 score = found
-                best = max(best, dataset.task.sign * _metric(cohort))
+                best = max(best, dataset.task.sign * cohort.best_validation(0))
                 path.append((spent, best))
                 trial.report(score, rung + 1)
                 if rung < len(levels) - 1 and trial.should_prune():
@@ -157,11 +157,6 @@ def optunas(dataset: Any, sampler: str, spend: float, epochs: float, seed: int) 
             else:
                 study.tell(trial, state=state.PRUNED if pruned else state.FAIL)
     return best_at(path, spend)
-
-
-def _metric(cohort: Any) -> float:
-    curve = cohort.curves[0]
-    return curve.validation[curve.step.index(int(cohort.best_step[0]))]
 
 
 def main() -> None:

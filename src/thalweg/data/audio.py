@@ -179,6 +179,7 @@ class AudioDataset(Dataset):
 
 def load_labelled(
     source: Any,
+    found: Recordings,
     target: Any = None,
     *,
     sample_rate: int | None = None,
@@ -193,13 +194,12 @@ def load_labelled(
     seed: int = 0,
     fractions: Sequence[float] | None = None,
 ) -> AudioDataset:
-    """Read recordings with a label or a number each; see ``recordings.load_audio``."""
+    """Read the recordings that were found at a source; see ``recordings.load_audio``."""
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise OptionError(f"seed must be a whole number of 0 or more; got {seed!r}")
     rate, bands = audio_files.check_rate(sample_rate), audio_files.check_bands(mels)
     _check_seconds(seconds)
     wanted = check_fractions(fractions)
-    found = list_recordings(source, target, group=group)
     frame = found.listing.frame
     assert frame is not None
     encoder, notices = infer_target(frame, tuple(frame.columns), task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from thalweg.data.audio import load_labelled
@@ -23,15 +23,7 @@ def load_audio(
     *,
     seconds: float | None = None,
     task: str | None = None,
-    group: str | None = None,
-    sample_rate: int | None = None,
-    mels: int | None = None,
-    validation: Any = None,
-    test: Any = None,
-    metric: str | None = None,
-    loss: str | None = None,
-    seed: int = 0,
-    fractions: Sequence[float] | None = None,
+    **options: Any,
 ) -> Dataset:
     """Read recordings with their labels, make them into log-mel spectrograms, and split them.
 
@@ -47,18 +39,13 @@ def load_audio(
             A column ``split`` of a table that says train, validation or test in every row is
             followed.
         target: the column of labels of a table; labels for recordings that come without.
-        sample_rate: samples a second that all are brought to.
-        mels: mel bands of the spectrograms; 40 by default.
         seconds: length of the spectrograms.
-        group: a table's column whose equal values (speakers) must not be torn apart.
         task: overrules the kind of task: ``"binary"``, ``"multiclass"``, ``"classification"``,
             ``"regression"``, or ``"transcription"``, see ``load_speech``.
-        validation: a source of validation recordings, instead of a share of ``source``.
-        test: a source of test recordings, instead of a share of ``source``.
-        metric: the metric that chooses; the task's default otherwise.
-        loss: the training loss; the task's default otherwise.
-        seed: decides which recordings go where.
-        fractions: shares of training, validation and test; 64, 16 and 20 % by default.
+        **options: ``sample_rate``, samples a second that all are brought to; ``mels``, bands of the
+            spectrograms, 40 by default; ``group``, a table's column whose equal values (speakers)
+            must not be torn apart; ``validation`` and ``test``, sources of their own instead of a
+            share of ``source``; ``metric``, ``loss``, ``seed`` and ``fractions`` as of ``load``.
 
     Returns:
         The dataset; see ``AudioEncoder`` for its fields.
@@ -69,23 +56,12 @@ def load_audio(
         OptionError: an unknown task, metric, loss, rate or length.
         MissingExtraError: soundfile and soxr are not installed.
     """
-    options = {
-        "group": group,
-        "sample_rate": sample_rate,
-        "mels": mels,
-        "validation": validation,
-        "test": test,
-        "metric": metric,
-        "loss": loss,
-        "seed": seed,
-        "fractions": fractions,
-    }
-    said = task == "transcription"
-    if task is None:
-        frame = list_recordings(source, target, group=group).listing.frame
-        said = frame is not None and is_transcript(frame)
-    if not said:
-        return load_labelled(source, target, seconds=seconds, task=task, **options)
+    found = list_recordings(source, target, group=options.get("group"))
+    frame = found.listing.frame
+    if not (
+        task == "transcription" or (task is None and frame is not None and is_transcript(frame))
+    ):
+        return load_labelled(source, found, target, seconds=seconds, task=task, **options)
     if seconds is not None:
         raise OptionError("seconds cuts recordings, which transcripts do not allow: leave it")
     return load_speech(source, target, **options)

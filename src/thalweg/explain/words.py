@@ -23,6 +23,7 @@ from thalweg.errors import OptionError
 from thalweg.explain.explanation import Explanation
 from thalweg.explain.job import Job, about_of, captions_of
 from thalweg.explain.scores import Asked, select
+from thalweg.models import lookups_of
 
 MOST_PIECES = 40
 """Pieces that a text is taken apart into by default."""
@@ -82,20 +83,21 @@ def by_integrated_gradients(job: Job) -> Explanation:
     if job.model.calibrated:
         job = replace(job, model=replace(job.model, calibrated=False))
         job.notices.append("probabilities are explained as they were before calibration")
+    read = {lookup.field for lookup in lookups_of(next(iter(job.model.networks()))[0]).values()}
+    if "tokens" not in read:
+        raise OptionError(
+            "integrated_gradients is for networks that read tokens in their order; this one reads "
+            f"{'weighted terms' if 'terms' in read else 'them its own way'}: take occlusion or "
+            "shapley"
+        )
     chosen, _ = job.asked()
     baseline = {name: np.asarray(values) for name, values in job.fields.items()}
     baseline["tokens"] = np.full_like(baseline["tokens"][:1], UNKNOWN)
     path = integrated_gradients(job.model, job.fields, chosen, baseline)
-    if "tokens" not in path.entries:
-        raise OptionError(
-            "integrated_gradients is for networks that read tokens in their order; this one reads "
-            f"{'weighted terms' if 'terms' in path.entries else 'them its own way'}: take "
-            "occlusion or shapley"
-        )
     reader, passages, found = _reader(job), _passages(job), []
     beside = np.zeros(len(job.part))
     for name, values in path.entries.items():
-        if name not in ("tokens", "terms", "term_weight"):
+        if name not in ("tokens", "term_weight"):
             beside += values.reshape(len(values), -1).sum(1)
     for row, passage in enumerate(passages):
         owner = _owners(passage, reader.tokeniser.spans(_texts(job)[row]))[: reader.length]
@@ -126,8 +128,6 @@ def _texts(job: Job) -> Sequence[str]:
 
 
 def _passages(job: Job) -> list[Passage]:
-    if job.cells is not None and job.cells < 1:
-        raise OptionError(f"cells must be 1 or more; got {job.cells}")
     return [_reader(job).passage(text, job.cells or MOST_PIECES) for text in _texts(job)]
 
 

@@ -178,32 +178,33 @@ def _pictures(view: View, pictures: Mapping[str, bytes]) -> str:
 
 
 def _texts(view: View) -> str:
-    wrong = mistakes(view.summary.get("passages"))
-    made = written(view.summary.get("samples"))
-    parts = []
-    if wrong:
-        caption = (
+    entries = view.summary.get("written")
+    figures = (
+        (
+            "Worst mistakes",
             "The surest mistakes. Orange words spoke for what was predicted, underlined blue ones "
-            "against it: by how much the prediction changes when the word is left out."
-        )
-        parts.append(figure_html("Worst mistakes", caption, wrong))
-    pairs = translations(view.summary.get("written"))
-    if pairs:
-        caption = (
+            "against it: by how much the prediction changes when the word is left out.",
+            mistakes(view.summary.get("passages")),
+        ),
+        (
+            "What the model writes",
             "Some test rows as they come, and those where what was written is least like what was "
-            "wanted."
-        )
-        parts.append(figure_html("What the model writes", caption, pairs))
-    looked = alignments(view.summary.get("written"))
-    if looked:
-        caption = (
+            "wanted.",
+            translations(entries),
+        ),
+        (
+            "Where it looks",
             "For each token that was written (rows) the tokens that were read (columns) that the "
-            "decoder's last attention looked at: the darker, the more."
-        )
-        parts.append(figure_html("Where it looks", caption, looked))
-    if made:
-        parts.append(figure_html("Samples", "Texts that the model wrote, from nothing.", made))
-    return "".join(parts)
+            "decoder's last attention looked at: the darker, the more.",
+            alignments(entries),
+        ),
+        (
+            "Samples",
+            "Texts that the model wrote, from nothing.",
+            written(view.summary.get("samples")),
+        ),
+    )
+    return "".join(figure_html(title, caption, body) for title, caption, body in figures if body)
 
 
 def _header(view: View, name: str) -> str:

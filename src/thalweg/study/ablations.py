@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from thalweg.errors import ThalwegError
 from thalweg.space import Config
 from thalweg.study.engines import Engines, structure_of
@@ -138,15 +136,7 @@ def train_variants(
                             "change": variant.change,
                             "trial": trial.id,
                             "winner": finite(trial.score),
-                            "score": finite(_score(cohort, place)),
+                            "score": finite(cohort.best_validation(place)),
                         }
                     )
     return found
-
-
-def _score(cohort: Cohort, place: int) -> float:
-    """Return a member's score at its best evaluation."""
-    if not np.isfinite(cohort.best_score[place]):
-        return float("nan")
-    curve = cohort.curves[place]
-    return float(curve.validation[curve.step.index(int(cohort.best_step[place]))])

@@ -101,11 +101,7 @@ def train_on_fractions(
             return []
         for trial, size, cohort in cohorts:
             cohort.finish()
-            curve = cohort.curves[0]
-            score = np.nan
-            if np.isfinite(cohort.best_score[0]):
-                score = curve.validation[curve.step.index(int(cohort.best_step[0]))]
-            found.append(_entry(trial, size, float(score)))
+            found.append(_entry(trial, size, cohort.best_validation(0)))
     return found if len({entry["rows"] for entry in found}) > 1 else []
 
 

@@ -247,6 +247,13 @@ class Cohort:
         carry = jax.tree.map(lambda a: a[order], carry)
         self._blocks = self._lay_out([members[i] for i in order], carry)
 
+    def best_validation(self, member: int) -> float:
+        """Return a member's validation score at its best evaluation; NaN where it has none."""
+        if not np.isfinite(self.best_score[member]):
+            return float("nan")
+        curve = self.curves[member]
+        return float(curve.validation[curve.step.index(int(self.best_step[member]))])
+
     def weights(self, member: int, *, best: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return one member's parameters and state, as host arrays.
 
