@@ -20,6 +20,7 @@ from thalweg.models.mlp import HiddenLayers
 from thalweg.models.text import Beside
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import Context, Params, State, dropout, gelu
+from thalweg.nn.softmax import softmax
 from thalweg.space import Structure
 
 _SALT = 600
@@ -170,7 +171,7 @@ class BertNetwork:
                 for part in ("query", "key", "value")
             )
             scores = query @ key.swapaxes(-1, -2) * float(1.0 / np.sqrt(size // heads))
-            found = jax.nn.softmax(jnp.where(counts, scores, -1e9)) @ value
+            found = softmax(jnp.where(counts, scores, -1e9)) @ value
             found = found.swapaxes(1, 2).reshape(num_rows, num_tokens, size)
             found = _dense(weights, f"{layer}.attention.output.dense", found)
             found = dropout(found, context, _SALT + 2 * i + 1)

@@ -14,8 +14,10 @@ from thalweg.errors import SpaceError
 from thalweg.models.base import InputShape, Stateless, shares_of
 from thalweg.nn.attention import EncoderBlock, sinusoids
 from thalweg.nn.initialisers import Param
+from thalweg.nn.kernels import add_bias, matmul
 from thalweg.nn.layers import Context, Dense, Params, State, dropout
 from thalweg.nn.recurrent import GATES, RecurrentStack
+from thalweg.nn.softmax import cross_entropy
 from thalweg.space import Structure
 
 _SALT = 800
@@ -101,7 +103,7 @@ class LanguageModel(Stateless):
     def scores(self, params: Params, states: Array) -> Array:
         """Return the scores of all tokens from states [..., size], [..., V]."""
         flat = states.reshape(-1, self.size)
-        scores = flat @ params["tokens/0"].T + params["output/bias"]
+        scores = add_bias(matmul(flat, params["tokens/0"].T), params["output/bias"])
         return scores.reshape(*states.shape[:-1], -1)
 
     def apply(
@@ -110,8 +112,8 @@ class LanguageModel(Stateless):
         """Return log-probabilities [B, T], 0 behind the end."""
         tokens = fields["tokens"]
         scores = self.scores(params, self.states(params, tokens[:, :-1], context))
-        chosen = jnp.take_along_axis(scores, tokens[:, 1:, None], axis=-1)[..., 0]
-        logs = chosen - jax.nn.logsumexp(scores, axis=-1)
+        flat = scores.reshape(-1, scores.shape[-1])
+        logs = -cross_entropy(flat, tokens[:, 1:].reshape(-1)).reshape(scores.shape[:-1])
         counts = jnp.arange(1, tokens.shape[1]) < fields["length"][:, None]
         logs = jnp.where(counts, logs, 0.0)
         return jnp.pad(logs, ((0, 0), (0, self.num_steps - logs.shape[1]))), state

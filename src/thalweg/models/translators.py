@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -35,6 +34,7 @@ from thalweg.nn.initialisers import Param
 from thalweg.nn.kernels import matmul
 from thalweg.nn.layers import Context, Dense, Params, State, dropout
 from thalweg.nn.recurrent import GATES, RecurrentStack
+from thalweg.nn.softmax import softmax
 from thalweg.space import Structure
 
 
@@ -317,7 +317,7 @@ class RecurrentTranslator(Stateless):
         """Return out_t of states h [B, T, U], and where they look [B, T, S]."""
         query, output = self._layers
         scores = project(params, query, h) @ jnp.swapaxes(memory, 1, 2)
-        weights = jax.nn.softmax(jnp.where(mask[:, None], scores, HIDDEN))
+        weights = softmax(jnp.where(mask[:, None], scores, HIDDEN))
         both = jnp.concatenate([weights @ memory, h], axis=-1)
         return jnp.tanh(project(params, output, both)), weights
 

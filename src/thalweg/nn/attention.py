@@ -11,6 +11,7 @@ from jax import Array
 
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import Context, Dense, Params, dropout
+from thalweg.nn.softmax import softmax
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class MultiHeadAttention:
         if causal:
             lower = jnp.tril(jnp.ones((num_steps, num_steps), bool))
             scores = jnp.where(lower, scores, -1e9)
-        gathered = jax.nn.softmax(scores) @ value
+        gathered = softmax(scores) @ value
         flat = jnp.moveaxis(gathered, 1, 2).reshape(num_rows, num_steps, self.units)
         return outer.apply(params, flat)
 

@@ -23,6 +23,7 @@ from thalweg.nn.attention import MultiHeadAttention
 from thalweg.nn.initialisers import Param
 from thalweg.nn.kernels import add_bias, affine, matmul
 from thalweg.nn.layers import Context, Dense, Params, dropout
+from thalweg.nn.softmax import softmax
 
 HIDDEN = -1e9
 """A finite stand-in for minus infinity: rows that may look at nothing stay finite."""
@@ -68,7 +69,7 @@ def attention_weights(query: Array, key: Array, mask: Array) -> Array:
         mask: which keys each query may look at, bool, to be broadcast to [B, H, Q, S].
     """
     scores = query @ jnp.swapaxes(key, -1, -2) * float(1.0 / np.sqrt(query.shape[-1]))
-    return jax.nn.softmax(jnp.where(mask, scores, HIDDEN))
+    return softmax(jnp.where(mask, scores, HIDDEN))
 
 
 @dataclass(frozen=True)

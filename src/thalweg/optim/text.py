@@ -23,56 +23,21 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from thalweg.errors import MissingExtraError
+from thalweg.nn.softmax import cross_entropy
 
 TEXT_SCORES = ("bleu", "chrf", "rouge1", "rouge2", "rougeL")
 """What finished texts are scored by, in per cent; more is better."""
 
 
-@jax.custom_vjp
-def token_cross_entropy(logits: Array, target: Array, smoothing: Array) -> Array:
-    """Return -Σ_v q_v·log softmax(z)_v of each row, q = (1 - ε)·onehot + ε/V; [M].
-
-    Written out with its gradient, softmax(z) - q, so that the wide logits are read once in either
-    direction and no distribution is ever stored beside them.
-
-    Args:
-        logits: [M, V].
-        target: token ids, int [M].
-        smoothing: ε; its own gradient is not defined here and counts as 0.
-    """
-    return _cross_entropy_forward(logits, target, smoothing)[0]
-
-
-def _cross_entropy_forward(logits: Array, target: Array, smoothing: Array) -> Any:
-    top = logits.max(-1, keepdims=True)
-    total = jnp.exp(logits - top).sum(-1)
-    log_total = jnp.log(total) + top[:, 0]
-    own = jnp.take_along_axis(logits, target[:, None], axis=-1)[:, 0]
-    loss = log_total - (1.0 - smoothing) * own - smoothing * logits.mean(-1)
-    return loss, (logits, target, smoothing, log_total)
-
-
-def _cross_entropy_backward(saved: Any, d_loss: Array) -> tuple[Array, None, Array]:
-    logits, target, smoothing, log_total = saved
-    own = jnp.arange(logits.shape[-1]) == target[:, None]
-    q = jnp.where(own, 1.0 - smoothing, 0.0) + smoothing / logits.shape[-1]
-    d_logits = d_loss[:, None] * (jnp.exp(logits - log_total[:, None]) - q)
-    return d_logits, None, jnp.zeros_like(smoothing)
-
-
-token_cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
-
-
 def _by_token(outputs: Array, target: Array, smoothing: Any) -> tuple[Array, Array]:
     """Return each token's cross-entropy, 0 where it pads, and which count; [B, T] each."""
     counts = target != 0
-    flat = token_cross_entropy(
+    flat = cross_entropy(
         outputs.reshape(-1, outputs.shape[-1]),
         target.reshape(-1),
         jnp.asarray(smoothing, outputs.dtype),
