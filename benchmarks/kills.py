@@ -91,9 +91,9 @@ def main() -> None:
             "--space", str(folder / "space.toml"), "--no-baselines", "--run",
         )  # fmt: skip
         # The first one compiles; the second takes as long as all later ones.
-        subprocess.run([*fit, str(folder / "warm")], check=True)
+        subprocess.run([*fit, str(folder / "warm")], check=True, stdout=subprocess.DEVNULL)
         start = time.monotonic()
-        subprocess.run([*fit, str(folder / "whole")], check=True)
+        subprocess.run([*fit, str(folder / "whole")], check=True, stdout=subprocess.DEVNULL)
         whole = time.monotonic() - start
         wanted = result(folder / "whole")
         print(f"a whole study takes {whole:.1f} s and has {len(wanted['records'])} trials")  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def main() -> None:
             while not (run / "run.json").exists():
                 begun = (run / "study.json").exists()
                 words = command("resume", str(run), "--quiet") if begun else [*fit, str(run)]
-                process = subprocess.Popen(words)
+                process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
                 try:
                     code = process.wait(rng.uniform(0.0, whole) if kills < args.kills else None)
                 except subprocess.TimeoutExpired:
