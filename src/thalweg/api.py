@@ -298,8 +298,9 @@ def tune(
             from bracket to bracket, and ``"curves"`` by what earlier learning curves foretell.
         widen: whether ranges grow, with a notice, where the best configurations sit at an edge and
             the searcher learns from scores.
-        against: ``"params"`` or ``"flops"``: what is weighed against the score, in dropping losers
-            and in proposing; ``Study.front`` has what is beaten by none in both.
+        against: ``"params"``, ``"flops"`` or ``"latency"`` (measured microseconds to predict a
+            row): what is weighed against the score, in dropping losers and in proposing;
+            ``Study.front`` has what is beaten by none in both.
         finalists: how many configurations are trained again under fresh seeds; 3 by default, and
             up to 8 where a time budget has room for them.
         seeds: how many fresh seeds. On fewer than 20,000 training and validation rows each trains

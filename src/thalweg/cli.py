@@ -110,8 +110,8 @@ def fit(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Weigh the score against params (size) or flops (latency), and report who is "
-            "beaten by none in both."
+            help="Weigh the score against params (size), flops (operations for a row) or latency "
+            "(measured), and report who is beaten by none in both."
         ),
     ] = None,
     epochs: Annotated[

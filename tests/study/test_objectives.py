@@ -35,6 +35,20 @@ def test_small_networks_are_found(tables, search):
     assert "Beaten by none in both" in answer.claim
 
 
+def test_latency_is_measured_once_for_each_structure(tables):
+    space = SPACE.with_domains(width=Choice([2, 1024]), depth=Choice([3]))
+    options = {"space": space, "epochs": 1, "finalists": 0, "baselines": False, "trials": 8}
+    study = tw.tune(tables["train"], "bought", search="random", against="latency", **options)
+    costs = {}
+    for record in study.records:
+        costs.setdefault(record["structure"], set()).add(record["cost"])
+    assert all(len(known) == 1 for known in costs.values())
+    by_width = {name.split("x")[1].split("-")[0]: known.pop() for name, known in costs.items()}
+    assert 1.0 < by_width["2"] < by_width["1024"] < 1e6
+    [answer] = [a for a in study.answers() if a.question == "Would a smaller network do?"]
+    assert "microseconds a row" in answer.claim
+
+
 def test_scalarised_best_points_are_on_the_front():
     values = np.random.default_rng(0).random((200, 2)) * [5.0, 0.1]
     found = {int(np.nanargmax(scalarised(values, weight_of(k)))) for k in range(40)}

@@ -11,6 +11,8 @@ from thalweg.evidence.view import View, candidate_ids, number, short
 
 QUESTION = "Would a smaller network do?"
 MOST_LISTED = 5
+UNITS = {"flops": ("cost", "operations"), "latency": ("cost", "microseconds a row")}
+"""Where the cost of a trial stands, and what it counts, by what was weighed against the score."""
 
 
 def front(
@@ -53,7 +55,7 @@ def front(
 def answer_tradeoff(view: View) -> list[Answer]:
     """The smallest network whose score is not worse by more than matters, and the front."""
     objective = view.summary.get("against")
-    key, unit = ("cost", "operations") if objective == "flops" else ("num_params", "parameters")
+    key, unit = UNITS.get(objective or "", ("num_params", "parameters"))
     rows = front(view.searched, view.direction, key)
     scored = [c for c in view.all_candidates if math.isfinite(c.goodness)]
     if len({c.num_params for c in scored}) < 2 or not rows:

@@ -454,7 +454,8 @@ class Study:
         only(bracket.groups, trials)
         if settings.against is not None:
             for members, cohort in bracket.groups:
-                cost = cost_of(cohort.engine.network(cohort.structure), settings.against)
+                known = ledger.trials
+                cost = cost_of(cohort.engine, cohort.structure, settings.against, known)
                 for i in trials.keys() & set(members):
                     trials[i].cost = cost
         self.at.queue = []

@@ -1,4 +1,4 @@
-"""A second objective beside the score: the size of the network, or what it costs to compute."""
+"""A second objective beside the score: a network's size, operations, or measured latency."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from thalweg.models import Network
 from thalweg.models.base import count_params
 from thalweg.search import Searcher, make_searcher
 from thalweg.search.pareto import pareto_scores
-from thalweg.space import Space
+from thalweg.space import Space, Structure
 from thalweg.study.records import Trial
+from thalweg.training.engine import Engine
+from thalweg.training.latency import latency
 
 OBJECTIVES = {
     "params": "number of parameters",
-    "flops": "floating-point operations for one row, the measure of latency",
+    "flops": "floating-point operations for one row",
+    "latency": "microseconds to predict one row, measured on this machine",
 }
 """What may be weighed against the score; less is better."""
 
@@ -24,8 +26,22 @@ GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 LEAST_WEIGHT = 0.1
 
 
-def cost_of(network: Network, objective: str) -> float:
-    """Return what a network costs by an objective."""
+def cost_of(engine: Engine, structure: Structure, objective: str, trials: Sequence[Trial]) -> float:
+    """Return what the network of a structure costs by an objective.
+
+    Args:
+        engine: knows the data.
+        structure: of the network.
+        objective: one of ``OBJECTIVES``.
+        trials: earlier ones. What was measured for a structure once is what it costs: a resumed
+            study goes on with the same figures.
+    """
+    if objective == "latency":
+        known = (t.cost for t in trials if t.structure == structure.name)
+        return next((cost for cost in known if math.isfinite(cost)), None) or latency(
+            engine, structure
+        )
+    network = engine.network(structure)
     return float(count_params(network) if objective == "params" else network.flops())
 
 

@@ -27,7 +27,7 @@ class Settings:
         halving: whether losers are dropped early.
         brackets: ``halving``; ``hyperband``, where the first judgement comes later from bracket to
             bracket; or ``curves``, where who goes on is decided by what earlier curves foretell.
-        against: what is weighed against the score, ``params`` or ``flops``, or None.
+        against: what is weighed against the score, one of ``OBJECTIVES``, or None.
         widen: whether ranges grow where the best Configs sit at an edge.
         reduction_factor: the share that goes on at each rung is one in so many.
         num_finalists: Configs trained again under fresh seeds.
