@@ -19,7 +19,9 @@ from thalweg.models.base import InputShape, shares_of
 from thalweg.models.mlp import HiddenLayers
 from thalweg.models.text import Beside
 from thalweg.nn.initialisers import Param
+from thalweg.nn.kernels import add_bias, matmul, stored
 from thalweg.nn.layers import Context, Params, State, dropout, gelu
+from thalweg.nn.normalisation import layer_norm
 from thalweg.nn.softmax import softmax
 from thalweg.space import Structure
 
@@ -201,13 +203,13 @@ class BertNetwork:
 
 
 def _dense(weights: Mapping[str, Array], name: str, x: Array) -> Array:
-    return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+    kernel = weights[f"{name}.weight"].T
+    flat = add_bias(matmul(x.reshape(-1, x.shape[-1]), kernel), weights[f"{name}.bias"])
+    return flat.reshape(*x.shape[:-1], kernel.shape[1])
 
 
 def _norm(weights: Mapping[str, Array], name: str, x: Array, eps: float) -> Array:
-    mean = x.mean(-1, keepdims=True)
-    unit = (x - mean) * jax.lax.rsqrt(jnp.square(x - mean).mean(-1, keepdims=True) + eps)
-    return unit * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    return layer_norm(stored(x), weights[f"{name}.weight"], weights[f"{name}.bias"], eps)
 
 
 def read_weights(folder: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -16,6 +15,7 @@ from thalweg.nn.attention import EncoderBlock, sinusoids
 from thalweg.nn.initialisers import Param
 from thalweg.nn.kernels import add_bias, matmul
 from thalweg.nn.layers import Context, Dense, Params, State, dropout
+from thalweg.nn.normalisation import LayerNorm
 from thalweg.nn.recurrent import GATES, RecurrentStack
 from thalweg.nn.softmax import cross_entropy
 from thalweg.space import Structure
@@ -67,6 +67,10 @@ class LanguageModel(Stateless):
         units = self.stack.units if self.stack is not None else self.size
         return Dense("fit", units, self.size) if units != self.size else None
 
+    @property
+    def _norm(self) -> LayerNorm:
+        return LayerNorm("norm", self.size)
+
     def params(self) -> dict[str, Param]:
         """Return the table, the layers, and the bias of each token."""
         vocabulary = self._shape[1]
@@ -76,8 +80,7 @@ class LanguageModel(Stateless):
         for block in self.blocks:
             specs |= block.params()
         if self.blocks:
-            specs["norm/scale"] = Param((self.size,), "scale")
-            specs["norm/bias"] = Param((self.size,), "bias")
+            specs |= self._norm.params()
         if self._fit is not None:
             specs |= self._fit.params()
         return {**specs, "output/bias": Param((vocabulary,), "bias")}
@@ -93,9 +96,7 @@ class LanguageModel(Stateless):
             x = dropout(x + sinusoids(tokens.shape[1], self.size), context, _SALT)
             for i, block in enumerate(self.blocks):
                 x = block.apply(params, x, None, context, _SALT + 10 + 2 * i)
-            mean = x.mean(-1, keepdims=True)
-            spread = jax.lax.rsqrt(jnp.square(x - mean).mean(-1, keepdims=True) + 1e-5)
-            x = (x - mean) * spread * params["norm/scale"] + params["norm/bias"]
+            x = self._norm.apply(params, x)
         if self._fit is not None:
             x = self._fit.apply(params, x)
         return dropout(x, context, _SALT + 1)

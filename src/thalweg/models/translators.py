@@ -23,16 +23,11 @@ from jax import Array
 from thalweg.errors import SpaceError
 from thalweg.models.base import InputShape, Network, Stateless
 from thalweg.nn.attention import EncoderBlock, sinusoids
-from thalweg.nn.decoder import (
-    HIDDEN,
-    DecoderBlock,
-    layer_norm,
-    norm_params,
-    project,
-)
+from thalweg.nn.decoder import HIDDEN, DecoderBlock
 from thalweg.nn.initialisers import Param
 from thalweg.nn.kernels import matmul
 from thalweg.nn.layers import Context, Dense, Params, State, dropout
+from thalweg.nn.normalisation import LayerNorm
 from thalweg.nn.recurrent import GATES, RecurrentStack
 from thalweg.nn.softmax import softmax
 from thalweg.space import Structure
@@ -163,9 +158,17 @@ class TransformerTranslator(Stateless):
             specs |= block.params()
         return {
             **specs,
-            **norm_params("encoder_norm", self.units),
-            **norm_params("decoder_norm", self.units),
+            **self._read_norm.params(),
+            **self._written_norm.params(),
         }
+
+    @property
+    def _read_norm(self) -> LayerNorm:
+        return LayerNorm("encoder_norm", self.units)
+
+    @property
+    def _written_norm(self) -> LayerNorm:
+        return LayerNorm("decoder_norm", self.units)
 
     def _embed(self, params: Params, tokens: Array, side: str, context: Context) -> Array:
         x = self._vocabulary.read(params, tokens, side)
@@ -178,7 +181,7 @@ class TransformerTranslator(Stateless):
         x = self._embed(params, source, "source", context)
         for i, block in enumerate(self._encoder):
             x = block.apply(params, x, mask, context, 300 + 2 * i)
-        x = layer_norm(params, "encoder_norm", x)
+        x = self._read_norm.apply(params, x)
         return [block.cross.read(params, x) for block in self._decoder], mask
 
     def _write(
@@ -190,7 +193,7 @@ class TransformerTranslator(Stateless):
         weights = x
         for i, block in enumerate(self._decoder):
             x, weights = block.apply(params, x, keys[i], mask, context, 400 + 3 * i)
-        return layer_norm(params, "decoder_norm", x), weights
+        return self._written_norm.apply(params, x), weights
 
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
@@ -232,7 +235,7 @@ class TransformerTranslator(Stateless):
         for block, kept, keys in zip(self._decoder, cache[0], reading.memory, strict=True):
             x, new = block.step(params, x, kept, keys, reading.mask, past, t)
             slots.append(new)
-        x = layer_norm(params, "decoder_norm", x)
+        x = self._written_norm.apply(params, x)
         return self._vocabulary.logits(params, x), slots, ()
 
     def flops(self) -> float:
@@ -316,10 +319,10 @@ class RecurrentTranslator(Stateless):
     def _look(self, params: Params, h: Array, memory: Array, mask: Array) -> tuple[Array, Array]:
         """Return out_t of states h [B, T, U], and where they look [B, T, S]."""
         query, output = self._layers
-        scores = project(params, query, h) @ jnp.swapaxes(memory, 1, 2)
+        scores = query.apply(params, h) @ jnp.swapaxes(memory, 1, 2)
         weights = softmax(jnp.where(mask[:, None], scores, HIDDEN))
         both = jnp.concatenate([weights @ memory, h], axis=-1)
-        return jnp.tanh(project(params, output, both)), weights
+        return jnp.tanh(output.apply(params, both)), weights
 
     def _write(
         self, params: Params, fields: Mapping[str, Array], context: Context

@@ -10,7 +10,9 @@ import numpy as np
 from jax import Array
 
 from thalweg.nn.initialisers import Param
+from thalweg.nn.kernels import stored
 from thalweg.nn.layers import Context, Dense, Params, dropout
+from thalweg.nn.normalisation import LayerNorm
 from thalweg.nn.softmax import softmax
 
 
@@ -118,32 +120,31 @@ class EncoderBlock:
             Dense(f"{self.name}/narrow", wide, self.units),
         )
 
+    @property
+    def _norms(self) -> tuple[LayerNorm, LayerNorm]:
+        names = (f"{self.name}/norm_{i}" for i in range(2))
+        first, second = (LayerNorm(name, self.units) for name in names)
+        return first, second
+
     def params(self) -> dict[str, Param]:
         """Return the parameters of both parts and their normalisations."""
         specs = self._attention.params()
         for layer in self._mlp:
             specs |= layer.params()
-        for i in range(2):
-            specs[f"{self.name}/norm_{i}/scale"] = Param((self.units,), "scale")
-            specs[f"{self.name}/norm_{i}/bias"] = Param((self.units,), "bias")
+        for norm in self._norms:
+            specs |= norm.params()
         return specs
 
     def apply(
         self, params: Params, x: Array, mask: Array | None, context: Context, salt: int
     ) -> Array:
         """Return the steps after the block, [B, T, units]."""
-        gathered = self._attention.apply(params, self._norm(params, 0, x), mask, causal=self.causal)
-        x = x + dropout(gathered, context, salt)
+        first, second = self._norms
+        gathered = self._attention.apply(params, first.apply(params, x), mask, causal=self.causal)
+        x = stored(x + dropout(gathered, context, salt))
         wide, narrow = self._mlp
-        hidden = jax.nn.gelu(wide.apply(params, self._norm(params, 1, x)))
-        return x + dropout(narrow.apply(params, hidden), context, salt + 1)
-
-    def _norm(self, params: Params, i: int, x: Array) -> Array:
-        mean = x.mean(-1, keepdims=True)
-        var = jnp.square(x - mean).mean(-1, keepdims=True)
-        unit = (x - mean) * jax.lax.rsqrt(var + 1e-5)
-        name = f"{self.name}/norm_{i}"
-        return unit * params[f"{name}/scale"] + params[f"{name}/bias"]
+        hidden = jax.nn.gelu(wide.apply(params, second.apply(params, x)))
+        return stored(x + dropout(narrow.apply(params, hidden), context, salt + 1))
 
     def flops(self, num_steps: int) -> float:
         """Return the multiplications and additions of one row."""

@@ -21,33 +21,13 @@ from jax import Array
 
 from thalweg.nn.attention import MultiHeadAttention
 from thalweg.nn.initialisers import Param
-from thalweg.nn.kernels import add_bias, affine, matmul
+from thalweg.nn.kernels import stored
 from thalweg.nn.layers import Context, Dense, Params, dropout
+from thalweg.nn.normalisation import LayerNorm
 from thalweg.nn.softmax import softmax
 
 HIDDEN = -1e9
 """A finite stand-in for minus infinity: rows that may look at nothing stay finite."""
-
-
-def project(params: Params, layer: Dense, x: Array) -> Array:
-    """Return a dense layer's image of x [..., inputs], by one fast product of all rows."""
-    flat = matmul(x.reshape(-1, layer.inputs), params[f"{layer.name}/kernel"])
-    if layer.bias:
-        flat = add_bias(flat, params[f"{layer.name}/bias"])
-    return flat.reshape(*x.shape[:-1], layer.units)
-
-
-def layer_norm(params: Params, name: str, x: Array) -> Array:
-    """Return (x - mean) / deviation · scale + bias over the last axis."""
-    mean = x.mean(-1, keepdims=True)
-    var = jnp.square(x - mean).mean(-1, keepdims=True)
-    unit = (x - mean) * jax.lax.rsqrt(var + 1e-5)
-    return affine(unit, params[f"{name}/scale"], params[f"{name}/bias"])
-
-
-def norm_params(name: str, units: int) -> dict[str, Param]:
-    """Return scale [units] and bias [units] of ``layer_norm``."""
-    return {f"{name}/scale": Param((units,), "scale"), f"{name}/bias": Param((units,), "bias")}
 
 
 def split_heads(x: Array, num_heads: int) -> Array:
@@ -105,7 +85,7 @@ class CrossAttention:
 
     def read(self, params: Params, memory: Array) -> tuple[Array, Array]:
         """Return keys and values [B, H, S, d] of what is looked at, [B, S, memory]."""
-        both = project(params, self._layers[1], memory)
+        both = self._layers[1].apply(params, memory)
         key, value = jnp.split(both, 2, axis=-1)
         return split_heads(key, self.num_heads), split_heads(value, self.num_heads)
 
@@ -121,9 +101,9 @@ class CrossAttention:
             mask: which steps of the memory count, bool [B, S].
         """
         key, value = keys
-        query = split_heads(project(params, self._layers[0], x), self.num_heads)
+        query = split_heads(self._layers[0].apply(params, x), self.num_heads)
         weights = attention_weights(query, key, mask[:, None, None, :])
-        return project(params, self._layers[2], join_heads(weights @ value)), weights
+        return self._layers[2].apply(params, join_heads(weights @ value)), weights
 
     def flops(self, num_steps: int, num_read: int) -> float:
         """Return the multiplications and additions of one row."""
@@ -174,13 +154,17 @@ class DecoderBlock:
             Dense(f"{self.name}/narrow", wide, self.units),
         )
 
+    @property
+    def _norms(self) -> tuple[LayerNorm, ...]:
+        return tuple(LayerNorm(f"{self.name}/norm_{i}", self.units) for i in range(3))
+
     def params(self) -> dict[str, Param]:
         """Return the parameters of the three parts and their normalisations."""
         specs = {**self._own.params(), **self.cross.params()}
         for layer in self._mlp:
             specs |= layer.params()
-        for i in range(3):
-            specs |= norm_params(f"{self.name}/norm_{i}", self.units)
+        for norm in self._norms:
+            specs |= norm.params()
         return specs
 
     def apply(
@@ -203,11 +187,11 @@ class DecoderBlock:
             salt: number of the block's first dropout.
         """
         inner, outer = self._own_layers
-        both = project(params, inner, layer_norm(params, f"{self.name}/norm_0", x))
+        both = inner.apply(params, self._norms[0].apply(params, x))
         query, key, value = (split_heads(p, self.num_heads) for p in jnp.split(both, 3, -1))
         lower = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))
         gathered = join_heads(attention_weights(query, key, lower) @ value)
-        x = x + dropout(project(params, outer, gathered), context, salt)
+        x = stored(x + dropout(outer.apply(params, gathered), context, salt))
         return self._after(params, x, keys, mask, context, salt)
 
     def _after(
@@ -220,13 +204,12 @@ class DecoderBlock:
         salt: int,
     ) -> tuple[Array, Array]:
         """Do what follows the attention to the steps before."""
-        found, weights = self.cross.apply(
-            params, layer_norm(params, f"{self.name}/norm_1", x), keys, mask
-        )
-        x = x + dropout(found, context, salt + 1)
+        found, weights = self.cross.apply(params, self._norms[1].apply(params, x), keys, mask)
+        x = stored(x + dropout(found, context, salt + 1))
         wide, narrow = self._mlp
-        hidden = jax.nn.gelu(project(params, wide, layer_norm(params, f"{self.name}/norm_2", x)))
-        return x + dropout(project(params, narrow, hidden), context, salt + 2), weights
+        hidden = jax.nn.gelu(wide.apply(params, self._norms[2].apply(params, x)))
+        x = stored(x + dropout(narrow.apply(params, hidden), context, salt + 2))
+        return x, weights
 
     def empty(self, num_rows: int, num_beams: int, num_steps: int) -> tuple[Array, Array]:
         """Return room for the keys and values of what will be written, [B, H, K, T, d] each."""
@@ -256,7 +239,7 @@ class DecoderBlock:
         """
         num_rows = x.shape[0]
         inner, outer = self._own_layers
-        both = project(params, inner, layer_norm(params, f"{self.name}/norm_0", x))
+        both = inner.apply(params, self._norms[0].apply(params, x))
         query, key, value = (split_heads(p, self.num_heads) for p in jnp.split(both, 3, -1))
         new_key, new_value = (
             jax.lax.dynamic_update_slice_in_dim(old, new[:, :, :, None], t, axis=3)
@@ -265,7 +248,7 @@ class DecoderBlock:
         slots = (num_rows, self.num_heads, -1, self.units // self.num_heads)
         weights = attention_weights(query, new_key.reshape(slots), past[:, None])
         gathered = join_heads(weights @ new_value.reshape(slots))
-        x = x + project(params, outer, gathered)
+        x = x + outer.apply(params, gathered)
         x, _ = self._after(params, x, keys, mask, Context(), 0)
         return x, (new_key, new_value)
 

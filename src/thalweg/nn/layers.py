@@ -16,6 +16,7 @@ from jax import Array
 
 from thalweg.nn import noise
 from thalweg.nn.initialisers import Param
+from thalweg.nn.kernels import add_bias, matmul
 
 Params = dict[str, Array]
 State = dict[str, Array]
@@ -79,7 +80,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 @dataclass(frozen=True)
 class Dense:
-    """y = x W + b, from [B, inputs] to [B, units].
+    """y = x W + b, from [..., inputs] to [..., units].
 
     Args:
         name: prefix of the parameters.
@@ -102,8 +103,14 @@ class Dense:
         return specs
 
     def apply(self, params: Params, x: Array) -> Array:
-        """Return the affine map of ``x``."""
-        product = x @ params[f"{self.name}/kernel"]
+        """Return the affine map of ``x`` [..., inputs], by one product of all rows."""
+        kernel = params[f"{self.name}/kernel"]
+        if x.ndim > 2:
+            flat = matmul(x.reshape(-1, self.inputs), kernel)
+            if self.bias:
+                flat = add_bias(flat, params[f"{self.name}/bias"])
+            return flat.reshape(*x.shape[:-1], self.units)
+        product = x @ kernel
         return product + params[f"{self.name}/bias"] if self.bias else product
 
 

@@ -18,12 +18,41 @@ import numpy as np
 from jax import Array, lax
 
 from thalweg.nn.initialisers import Param
-from thalweg.nn.kernels import affine, sum_rows
+from thalweg.nn.kernels import affine, sum_last, sum_rows
 from thalweg.nn.layers import Context, Params, State
 
 
 def _scale_and_bias(name: str, units: int) -> dict[str, Param]:
     return {f"{name}/scale": Param((units,), "scale"), f"{name}/bias": Param((units,), "bias")}
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def layer_norm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
+    """Return (x − mean) / sqrt(var + ε) · scale + bias over the last axis of x [..., units]."""
+    return _layer_norm_forward(x, scale, bias, eps)[0]
+
+
+def _layer_norm_forward(
+    x: Array, scale: Array, bias: Array, eps: float
+) -> tuple[Array, tuple[Array, ...]]:
+    mean = (sum_last(x) / x.shape[-1])[..., None]
+    rate = lax.rsqrt((sum_last(jnp.square(x - mean)) / x.shape[-1])[..., None] + eps)
+    return (x - mean) * rate * scale + bias, (x, scale, mean, rate)
+
+
+def _layer_norm_backward(
+    eps: float, saved: tuple[Array, ...], dy: Array
+) -> tuple[Array, Array, Array]:
+    del eps
+    x, scale, mean, rate = saved
+    unit = (x - mean) * rate
+    du = dy * scale
+    along = (sum_last(du * unit) / x.shape[-1])[..., None]
+    dx = rate * (du - (sum_last(du) / x.shape[-1])[..., None] - unit * along)
+    return dx, sum_rows(dy * unit), sum_rows(dy)
+
+
+layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
 @dataclass(frozen=True)
@@ -48,10 +77,8 @@ class LayerNorm:
 
     def apply(self, params: Params, x: Array) -> Array:
         """Normalise the last axis of ``x``."""
-        mean = x.mean(-1, keepdims=True)
-        var = jnp.square(x - mean).mean(-1, keepdims=True)
-        unit = (x - mean) * lax.rsqrt(var + self.eps)
-        return affine(unit, params[f"{self.name}/scale"], params[f"{self.name}/bias"])
+        scale, bias = params[f"{self.name}/scale"], params[f"{self.name}/bias"]
+        return cast(Array, layer_norm(x, scale, bias, self.eps))
 
 
 Normalised = tuple[Array, Array, Array]

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from thalweg.nn.kernels import sum_last
+
 
 def largest(x: Array) -> Array:
     """Return the largest of the last axis, NaN left out, as a constant to gradients; [...]."""
@@ -27,13 +29,13 @@ def largest(x: Array) -> Array:
 def logsumexp(x: Array) -> Array:
     """Return log Σ exp x over the last axis, at least one entry of which is finite; [...]."""
     top = largest(x)
-    return top + jnp.log(jnp.exp(x - top[..., None]).sum(-1))
+    return top + jnp.log(sum_last(jnp.exp(x - top[..., None])))
 
 
 def softmax(x: Array) -> Array:
     """Return exp x / Σ exp x over the last axis, at least one entry being finite; [..., C]."""
     grown = jnp.exp(x - largest(x)[..., None])
-    return grown / grown.sum(-1, keepdims=True)
+    return grown / sum_last(grown)[..., None]
 
 
 def cross_entropy(logits: Array, target: Array, smoothing: Array | None = None) -> Array:
