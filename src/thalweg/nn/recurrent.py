@@ -38,10 +38,12 @@ FORGET_BIAS = 1.0
 class _Cell(NamedTuple):
     """One step forwards and backwards.
 
-    ``forward(inputs [B, G·U], recurrent [B, G·U], h, c) -> (h, c, kept)`` and
-    ``backward(kept, h_before, c_before, dh, dc) -> (d_inputs, d_recurrent, dh_before, dc_before)``,
-    where ``dh_before`` leaves out what comes through the recurrent product. Cells without a second
-    state carry an empty one.
+    ``forward(inputs [B, G·U], recurrent [B, G·U], h, c) -> (h, c, kept)`` and ``backward(kept, dh,
+    dc) -> (d_inputs, d_recurrent, dh_before, dc_before)``, where ``dh_before`` leaves out what
+    comes through the recurrent product. Cells without a second state carry an empty one. What is
+    kept is what the backward pass multiplies with, each factor in an array of its own: reading
+    several gates from one array at every step, the compiler makes no vector code (4 instead of 1 µs
+    for a gate of 32 × 64).
     """
 
     forward: Any
@@ -53,7 +55,7 @@ def _rnn_forward(inputs: Array, recurrent: Array, h: Array, c: Array) -> Any:
     return new, c, (new,)
 
 
-def _rnn_backward(kept: Any, h: Array, c: Array, dh: Array, dc: Array) -> Any:
+def _rnn_backward(kept: Any, dh: Array, dc: Array) -> Any:
     d = dh * (1.0 - jnp.square(kept[0]))
     return d, d, jnp.zeros_like(dh), dc
 
@@ -71,22 +73,21 @@ def _lstm_forward(inputs: Array, recurrent: Array, h: Array, c: Array) -> Any:
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     cell = f * c + i * g
     squashed = jnp.tanh(cell)
-    return o * squashed, cell, (gates, squashed)
-
-
-def _lstm_backward(kept: Any, h: Array, c: Array, dh: Array, dc: Array) -> Any:
-    gates, squashed = kept
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
-    dc = dc + dh * o * (1.0 - jnp.square(squashed))
-    d = jnp.concatenate(
-        [
-            dc * g * i * (1.0 - i),
-            dc * c * f * (1.0 - f),
-            dc * i * (1.0 - jnp.square(g)),
-            dh * squashed * o * (1.0 - o),
-        ],
-        axis=-1,
+    kept = (
+        g * i * (1.0 - i),
+        c * f * (1.0 - f),
+        i * (1.0 - jnp.square(g)),
+        squashed * o * (1.0 - o),
+        f,
+        o * (1.0 - jnp.square(squashed)),
     )
+    return o * squashed, cell, kept
+
+
+def _lstm_backward(kept: Any, dh: Array, dc: Array) -> Any:
+    by_i, by_f, by_g, by_o, f, through = kept
+    dc = dc + dh * through
+    d = jnp.concatenate([dc * by_i, dc * by_f, dc * by_g, dh * by_o], axis=-1)
     return d, d, jnp.zeros_like(dh), dc * f
 
 
@@ -95,14 +96,20 @@ def _gru_forward(inputs: Array, recurrent: Array, h: Array, c: Array) -> Any:
     hr, hz, hn = jnp.split(recurrent, 3, axis=-1)
     r, z = _sigmoid(xr + hr), _sigmoid(xz + hz)
     n = jnp.tanh(xn + r * hn)
-    return n + z * (h - n), c, (r, z, n, hn)
+    kept = (
+        (1.0 - z) * (1.0 - jnp.square(n)),
+        (h - n) * z * (1.0 - z),
+        hn * r * (1.0 - r),
+        r,
+        z,
+    )
+    return n + z * (h - n), c, kept
 
 
-def _gru_backward(kept: Any, h: Array, c: Array, dh: Array, dc: Array) -> Any:
-    r, z, n, hn = kept
-    dn = dh * (1.0 - z) * (1.0 - jnp.square(n))
-    dz = dh * (h - n) * z * (1.0 - z)
-    dr = dn * hn * r * (1.0 - r)
+def _gru_backward(kept: Any, dh: Array, dc: Array) -> Any:
+    by_n, by_z, by_r, r, z = kept
+    dn = dh * by_n
+    dz, dr = dh * by_z, dn * by_r
     d_inputs = jnp.concatenate([dr, dz, dn], axis=-1)
     return d_inputs, jnp.concatenate([dr, dz, dn * r], axis=-1), dh * z, dc
 
@@ -144,31 +151,28 @@ def _forward(kind: str, inputs: Array, kernel: Array, bias: Array, keep: Array |
         if m is not None:
             new_h = h + m * (new_h - h)
             new_c = c + m * (new_c - c) if kind == "lstm" else new_c
-        return (new_h, new_c), (new_h, new_c, kept)
+        return (new_h, new_c), (new_h, kept)
 
-    _, (states, memories, kept) = lax.scan(step, (start, memory), (inputs, keep))
-    return states, (states, memories, kept, kernel, keep)
+    _, (states, kept) = lax.scan(step, (start, memory), (inputs, keep))
+    return states, (states, kept, kernel, keep)
 
 
 def _backward(kind: str, saved: Any, d_states: Array) -> Any:
-    states, memories, kept, kernel, keep = saved
+    states, kept, kernel, keep = saved
     cell = _CELLS[kind]
     zero = jnp.zeros_like(states[0])
     before = jnp.concatenate([zero[None], states[:-1]])
-    if kind == "lstm":
-        memory, memories_before = zero, jnp.concatenate([zero[None], memories[:-1]])
-    else:
-        memory, memories_before = jnp.zeros((), states.dtype), memories
+    memory = zero if kind == "lstm" else jnp.zeros((), states.dtype)
 
     # Turned over once, and not by the product of every step.
     turned = barrier(kernel.T)
 
     def step(carry: Any, now: Any) -> Any:
         dh, dc = carry
-        d_state, kept, h, c, m = now
+        d_state, kept, m = now
         dh = dh + d_state
         new_dh, new_dc = (dh, dc) if m is None else (m * dh, m * dc if kind == "lstm" else dc)
-        d_inputs, d_recurrent, back_h, back_c = cell.backward(kept, h, c, new_dh, new_dc)
+        d_inputs, d_recurrent, back_h, back_c = cell.backward(kept, new_dh, new_dc)
         # What is the same for both is recorded once.
         own = None if d_inputs is d_recurrent else d_inputs
         back_h = back_h + d_recurrent @ turned
@@ -178,7 +182,7 @@ def _backward(kind: str, saved: Any, d_states: Array) -> Any:
         return (back_h, back_c), (own, d_recurrent)
 
     _, (d_inputs, d_recurrent) = lax.scan(
-        step, (zero, memory), (d_states, kept, before, memories_before, keep), reverse=True
+        step, (zero, memory), (d_states, kept, keep), reverse=True
     )
     d_inputs = d_recurrent if d_inputs is None else d_inputs
     width = d_recurrent.shape[-1]
