@@ -19,7 +19,7 @@ from thalweg.models.base import InputShape, shares_of
 from thalweg.models.mlp import HiddenLayers
 from thalweg.models.text import Beside
 from thalweg.nn.initialisers import Param
-from thalweg.nn.kernels import add_bias, matmul, stored
+from thalweg.nn.kernels import add_bias, matmul
 from thalweg.nn.layers import Context, Params, State, dropout, gelu
 from thalweg.nn.normalisation import layer_norm
 from thalweg.nn.softmax import softmax
@@ -209,7 +209,7 @@ def _dense(weights: Mapping[str, Array], name: str, x: Array) -> Array:
 
 
 def _norm(weights: Mapping[str, Array], name: str, x: Array, eps: float) -> Array:
-    return layer_norm(stored(x), weights[f"{name}.weight"], weights[f"{name}.bias"], eps)
+    return layer_norm(x, weights[f"{name}.weight"], weights[f"{name}.bias"], eps)
 
 
 def read_weights(folder: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

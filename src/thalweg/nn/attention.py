@@ -10,7 +10,6 @@ import numpy as np
 from jax import Array
 
 from thalweg.nn.initialisers import Param
-from thalweg.nn.kernels import stored
 from thalweg.nn.layers import Context, Dense, Params, dropout
 from thalweg.nn.normalisation import LayerNorm
 from thalweg.nn.softmax import softmax
@@ -141,10 +140,10 @@ class EncoderBlock:
         """Return the steps after the block, [B, T, units]."""
         first, second = self._norms
         gathered = self._attention.apply(params, first.apply(params, x), mask, causal=self.causal)
-        x = stored(x + dropout(gathered, context, salt))
+        x = x + dropout(gathered, context, salt)
         wide, narrow = self._mlp
         hidden = jax.nn.gelu(wide.apply(params, second.apply(params, x)))
-        return stored(x + dropout(narrow.apply(params, hidden), context, salt + 1))
+        return x + dropout(narrow.apply(params, hidden), context, salt + 1)
 
     def flops(self, num_steps: int) -> float:
         """Return the multiplications and additions of one row."""

@@ -21,7 +21,6 @@ from jax import Array
 
 from thalweg.nn.attention import MultiHeadAttention
 from thalweg.nn.initialisers import Param
-from thalweg.nn.kernels import stored
 from thalweg.nn.layers import Context, Dense, Params, dropout
 from thalweg.nn.normalisation import LayerNorm
 from thalweg.nn.softmax import softmax
@@ -191,7 +190,7 @@ class DecoderBlock:
         query, key, value = (split_heads(p, self.num_heads) for p in jnp.split(both, 3, -1))
         lower = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))
         gathered = join_heads(attention_weights(query, key, lower) @ value)
-        x = stored(x + dropout(outer.apply(params, gathered), context, salt))
+        x = x + dropout(outer.apply(params, gathered), context, salt)
         return self._after(params, x, keys, mask, context, salt)
 
     def _after(
@@ -205,11 +204,10 @@ class DecoderBlock:
     ) -> tuple[Array, Array]:
         """Do what follows the attention to the steps before."""
         found, weights = self.cross.apply(params, self._norms[1].apply(params, x), keys, mask)
-        x = stored(x + dropout(found, context, salt + 1))
+        x = x + dropout(found, context, salt + 1)
         wide, narrow = self._mlp
         hidden = jax.nn.gelu(wide.apply(params, self._norms[2].apply(params, x)))
-        x = stored(x + dropout(narrow.apply(params, hidden), context, salt + 2))
-        return x, weights
+        return x + dropout(narrow.apply(params, hidden), context, salt + 2), weights
 
     def empty(self, num_rows: int, num_beams: int, num_steps: int) -> tuple[Array, Array]:
         """Return room for the keys and values of what will be written, [B, H, K, T, d] each."""
