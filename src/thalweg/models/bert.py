@@ -18,11 +18,11 @@ from thalweg.errors import DataError, SpaceError
 from thalweg.models.base import InputShape, shares_of
 from thalweg.models.mlp import HiddenLayers
 from thalweg.models.text import Beside
+from thalweg.nn.attention import attend, join_heads, split_heads
 from thalweg.nn.initialisers import Param
 from thalweg.nn.kernels import add_bias, matmul
 from thalweg.nn.layers import Context, Params, State, dropout, gelu
 from thalweg.nn.normalisation import layer_norm
-from thalweg.nn.softmax import softmax
 from thalweg.space import Structure
 
 _SALT = 600
@@ -154,27 +154,20 @@ class BertNetwork:
         """Return the last layer's states [B, T, hidden]."""
         about = self.about
         eps, heads = about["layer_norm_eps"], about["num_attention_heads"]
-        num_rows, num_tokens = tokens.shape
-        size = about["hidden_size"]
+        num_tokens = tokens.shape[1]
         x = weights["embeddings.word_embeddings.weight"][tokens]
         x = x + weights["embeddings.position_embeddings.weight"][:num_tokens]
         x = x + weights["embeddings.token_type_embeddings.weight"][0]
         x = dropout(_norm(weights, "embeddings.LayerNorm", x, eps), context, _SALT)
         counts = (jnp.arange(num_tokens) < length[:, None])[:, None, None, :]
         activate = _ACTIVATIONS[about["hidden_act"]]
-
-        def split(part: Array) -> Array:
-            return part.reshape(num_rows, num_tokens, heads, size // heads).swapaxes(1, 2)
-
         for i in range(about["num_hidden_layers"]):
             layer = f"encoder.layer.{i}"
             query, key, value = (
-                split(_dense(weights, f"{layer}.attention.self.{part}", x))
+                split_heads(_dense(weights, f"{layer}.attention.self.{part}", x), heads)
                 for part in ("query", "key", "value")
             )
-            scores = query @ key.swapaxes(-1, -2) * float(1.0 / np.sqrt(size // heads))
-            found = softmax(jnp.where(counts, scores, -1e9)) @ value
-            found = found.swapaxes(1, 2).reshape(num_rows, num_tokens, size)
+            found = join_heads(attend(query, key, value, counts))
             found = _dense(weights, f"{layer}.attention.output.dense", found)
             found = dropout(found, context, _SALT + 2 * i + 1)
             x = _norm(weights, f"{layer}.attention.output.LayerNorm", x + found, eps)

@@ -22,8 +22,8 @@ from jax import Array
 
 from thalweg.errors import SpaceError
 from thalweg.models.base import InputShape, Network, Stateless
-from thalweg.nn.attention import EncoderBlock, sinusoids
-from thalweg.nn.decoder import HIDDEN, DecoderBlock
+from thalweg.nn.attention import HIDDEN, EncoderBlock, sinusoids
+from thalweg.nn.decoder import DecoderBlock
 from thalweg.nn.initialisers import Param
 from thalweg.nn.kernels import matmul
 from thalweg.nn.layers import Context, Dense, Params, State, dropout

