@@ -118,7 +118,10 @@ def test_hyperband_compares_later_from_bracket_to_bracket():
 
 @pytest.mark.parametrize("table_steps", [2, 64, 1024])
 @pytest.mark.parametrize("step", [0.3, 0.02])
-def test_what_an_epoch_costs_is_told_from_its_evaluations(monkeypatch, table_steps, step):
+@pytest.mark.parametrize("evaluation", [3.7, 12.0])
+def test_what_an_epoch_costs_is_told_from_its_evaluations(
+    monkeypatch, table_steps, step, evaluation
+):
     """Calls of few steps, such as those of large networks, once told of no step at all."""
     from types import SimpleNamespace
 
@@ -128,7 +131,7 @@ def test_what_an_epoch_costs_is_told_from_its_evaluations(monkeypatch, table_ste
     monkeypatch.setattr(pacing.time, "perf_counter", lambda: now[0])
 
     def advance(num: int, pool: object) -> None:
-        now[0] += num * step + 3.7
+        now[0] += num * step + evaluation
 
     cohort = SimpleNamespace(
         engine=SimpleNamespace(data=SimpleNamespace(num_rows=29_000)),
@@ -139,4 +142,4 @@ def test_what_an_epoch_costs_is_told_from_its_evaluations(monkeypatch, table_ste
     )
     seconds = pacing.member_epoch_seconds(cohort, 2, None)
     steps = 29_000 / 128
-    assert seconds == pytest.approx((steps * step + 3.7 * steps / 216) / 2, rel=0.1)
+    assert seconds == pytest.approx((steps * step + evaluation * steps / 216) / 2, rel=0.1)

@@ -30,6 +30,8 @@ CONFIRM_SHARE = 0.3
 """Share of the time that confirming may take at most."""
 
 LONG_PILOT_SECONDS = 1.0
+LONG_EVALUATION_SECONDS = 4.0
+"""Beside so much a program's warming up is nothing, and measuring again costs more than it tells."""
 
 
 def member_epoch_seconds(
@@ -50,9 +52,10 @@ def member_epoch_seconds(
     if first * steps > LONG_PILOT_SECONDS:
         # Some steps tell what one costs; an evaluation is what is left of a call. As many
         # steps as it takes to tell them from the noise of the evaluation.
+        long = first > LONG_EVALUATION_SECONDS
         # What is measured too long here would be taken from the steps: the shorter of two.
-        short = min(timed(1), timed(1))
-        num, took = 1, short
+        short = first if long else min(timed(1), timed(1))
+        num, took = 4 if long else 1, short
         while took < short + 0.5 * LONG_PILOT_SECONDS and num < every:
             num = min(4 * num, every)
             took = timed(num)
