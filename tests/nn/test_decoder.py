@@ -78,7 +78,8 @@ def test_a_block_is_torchs_decoder_layer() -> None:
             memory_key_padding_mask=torch.tensor(~np.array(mask)),
         ).numpy()
     keys = block.cross.read(params, memory)
-    found, weights = block.apply(params, x, keys, mask, Context(), 0)
+    found = block.apply(params, x, keys, mask, Context(), 0)
+    weights = block.look(params, x, keys, mask)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
     assert float(weights[2, :, :, 1:].max()) == 0.0
@@ -91,7 +92,7 @@ def test_one_step_at_a_time_is_all_at_once() -> None:
     x, memory, mask = batch(1)
     other = x.at[:, 3:].set(-x[:, 3:])
     keys = block.cross.read(params, memory)
-    wanted = [np.array(block.apply(params, v, keys, mask, Context(), 0)[0]) for v in (x, other)]
+    wanted = [np.array(block.apply(params, v, keys, mask, Context(), 0)) for v in (x, other)]
     kept = block.empty(3, 2, 5)
     ancestors = np.zeros((3, 2, 5), int)
     for t in range(5):
@@ -114,6 +115,6 @@ def test_gradients_of_cross_attention_are_those_of_finite_differences() -> None:
     memory = jnp.asarray(np.random.default_rng(2).standard_normal((3, 4, 6)), jnp.float32)
 
     def value(params: Any) -> Any:
-        return jnp.square(layer.apply(params, x, layer.read(params, memory), mask)[0]).sum()
+        return jnp.square(layer.apply(params, x, layer.read(params, memory), mask)).sum()
 
     check_grads(value, (params,), order=1, modes=["rev"], rtol=0.02, atol=0.02)

@@ -184,27 +184,24 @@ class TransformerTranslator(Stateless):
         x = self._read_norm.apply(params, x)
         return [block.cross.read(params, x) for block in self._decoder], mask
 
-    def _write(
-        self, params: Params, fields: Mapping[str, Array], context: Context
-    ) -> tuple[Array, Array]:
-        """Return the decoder's last states [B, T, units], and its last block's attention."""
-        keys, mask = self._read(params, fields["source"], context)
-        x = self._embed(params, fields["previous"], "target", context)
-        weights = x
-        for i, block in enumerate(self._decoder):
-            x, weights = block.apply(params, x, keys[i], mask, context, 400 + 3 * i)
-        return self._written_norm.apply(params, x), weights
-
     def apply(
         self, params: Params, state: State, fields: Mapping[str, Array], context: Context
     ) -> tuple[Array, State]:
         """Return logits [B, T, V]."""
-        x, _ = self._write(params, fields, context)
-        return self._vocabulary.logits(params, x), state
+        keys, mask = self._read(params, fields["source"], context)
+        x = self._embed(params, fields["previous"], "target", context)
+        for i, block in enumerate(self._decoder):
+            x = block.apply(params, x, keys[i], mask, context, 400 + 3 * i)
+        return self._vocabulary.logits(params, self._written_norm.apply(params, x)), state
 
     def alignment(self, params: Params, fields: Mapping[str, Array]) -> Array:
         """Return the mean attention of the last block's heads, [B, T, S]."""
-        return self._write(params, fields, Context())[1].mean(1)
+        keys, mask = self._read(params, fields["source"], Context())
+        x = self._embed(params, fields["previous"], "target", Context())
+        *first, last = self._decoder
+        for block, own in zip(first, keys, strict=False):
+            x = block.apply(params, x, own, mask, Context(), 0)
+        return last.look(params, x, keys[-1], mask).mean(1)
 
     def open(
         self, params: Params, fields: Mapping[str, Array], num_beams: int, num_steps: int

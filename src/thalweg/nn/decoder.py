@@ -67,10 +67,11 @@ class CrossAttention:
         key, value = jnp.split(both, 2, axis=-1)
         return split_heads(key, self.num_heads), split_heads(value, self.num_heads)
 
-    def apply(
-        self, params: Params, x: Array, keys: tuple[Array, Array], mask: Array
-    ) -> tuple[Array, Array]:
-        """Return what each step gathers [B, T, units], and where from [B, H, T, S].
+    def _query(self, params: Params, x: Array) -> Array:
+        return split_heads(self._layers[0].apply(params, x), self.num_heads)
+
+    def apply(self, params: Params, x: Array, keys: tuple[Array, Array], mask: Array) -> Array:
+        """Return what each step gathers, [B, T, units].
 
         Args:
             params: parameters by name.
@@ -78,13 +79,12 @@ class CrossAttention:
             keys: from ``read``.
             mask: which steps of the memory count, bool [B, S].
         """
-        key, value = keys
-        query = split_heads(self._layers[0].apply(params, x), self.num_heads)
-        allowed = mask[:, None, None, :]
-        gathered = join_heads(attend(query, key, value, allowed))
-        # The compiler leaves these out where nobody reads them.
-        weights = attention_weights(query, key, allowed)
-        return self._layers[2].apply(params, gathered), weights
+        gathered = attend(self._query(params, x), *keys, mask[:, None, None, :])
+        return self._layers[2].apply(params, join_heads(gathered))
+
+    def weights(self, params: Params, x: Array, keys: tuple[Array, Array], mask: Array) -> Array:
+        """Return where from each step gathers, [B, H, T, S]; arguments as for ``apply``."""
+        return attention_weights(self._query(params, x), keys[0], mask[:, None, None, :])
 
     def flops(self, num_steps: int, num_read: int) -> float:
         """Return the multiplications and additions of one row."""
@@ -156,8 +156,8 @@ class DecoderBlock:
         mask: Array,
         context: Context,
         salt: int,
-    ) -> tuple[Array, Array]:
-        """Return all steps after the block [B, T, units], and the cross-attention [B, H, T, S].
+    ) -> Array:
+        """Return all steps after the block, [B, T, units].
 
         Args:
             params: parameters by name.
@@ -167,13 +167,18 @@ class DecoderBlock:
             context: of the pass.
             salt: number of the block's first dropout.
         """
-        inner, outer = self._own_layers
-        both = inner.apply(params, self._norms[0].apply(params, x))
-        query, key, value = (split_heads(p, self.num_heads) for p in jnp.split(both, 3, -1))
-        lower = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))[None, None]
-        gathered = join_heads(attend(query, key, value, lower))
-        x = x + dropout(outer.apply(params, gathered), context, salt)
+        x = self._before(params, x, context, salt)
         return self._after(params, x, keys, mask, context, salt)
+
+    def look(self, params: Params, x: Array, keys: tuple[Array, Array], mask: Array) -> Array:
+        """Return where each step looks in what was read, [B, H, T, S]."""
+        x = self._before(params, x, Context(), 0)
+        return self.cross.weights(params, self._norms[1].apply(params, x), keys, mask)
+
+    def _before(self, params: Params, x: Array, context: Context, salt: int) -> Array:
+        """Return the steps after the attention to those before."""
+        found = self._own.apply(params, self._norms[0].apply(params, x), causal=True)
+        return x + dropout(found, context, salt)
 
     def _after(
         self,
@@ -183,13 +188,13 @@ class DecoderBlock:
         mask: Array,
         context: Context,
         salt: int,
-    ) -> tuple[Array, Array]:
+    ) -> Array:
         """Do what follows the attention to the steps before."""
-        found, weights = self.cross.apply(params, self._norms[1].apply(params, x), keys, mask)
+        found = self.cross.apply(params, self._norms[1].apply(params, x), keys, mask)
         x = x + dropout(found, context, salt + 1)
         wide, narrow = self._mlp
         hidden = jax.nn.gelu(wide.apply(params, self._norms[2].apply(params, x)))
-        return x + dropout(narrow.apply(params, hidden), context, salt + 2), weights
+        return x + dropout(narrow.apply(params, hidden), context, salt + 2)
 
     def empty(self, num_rows: int, num_beams: int, num_steps: int) -> tuple[Array, Array]:
         """Return room for the keys and values of what will be written, [B, H, K, T, d] each."""
@@ -229,7 +234,7 @@ class DecoderBlock:
         weights = attention_weights(query, new_key.reshape(slots), past[:, None])
         gathered = join_heads(weights @ new_value.reshape(slots))
         x = x + outer.apply(params, gathered)
-        x, _ = self._after(params, x, keys, mask, Context(), 0)
+        x = self._after(params, x, keys, mask, Context(), 0)
         return x, (new_key, new_value)
 
     def flops(self, num_steps: int, num_read: int) -> float:

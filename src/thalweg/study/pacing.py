@@ -31,7 +31,7 @@ CONFIRM_SHARE = 0.3
 
 LONG_PILOT_SECONDS = 1.0
 LONG_EVALUATION_SECONDS = 4.0
-"""Beside so much a program's warming up is nothing, and measuring again costs more than it tells."""
+"""Beside so much warming up is nothing, and measuring again costs more than it tells."""
 
 
 def member_epoch_seconds(
