@@ -60,3 +60,20 @@ def test_it_equals_pytorch(name: str) -> None:
     allowed = None if mask is None else torch.tensor(np.asarray(mask))
     expected = torch.nn.functional.scaled_dot_product_attention(*tensors, attn_mask=allowed)
     np.testing.assert_allclose(attend(*parts(), mask), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_members_side_by_side_are_as_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "MANY_SCORES", 1)
+    monkeypatch.setattr(attention, "SOME_SCORES", 2 * HEADS * QUERIES * KEYS)
+    mask = masks()["both"]
+
+    def total(*given: jax.Array) -> jax.Array:
+        return jnp.sin(attend(*given, mask)).sum()
+
+    given = parts()
+    members = tuple(jnp.stack([part, 2.0 * part]) for part in given)
+    found = jax.jit(jax.vmap(jax.grad(total, argnums=(0, 1, 2))))(*members)
+    for number, scale in enumerate((1.0, 2.0)):
+        alone = jax.grad(total, argnums=(0, 1, 2))(*(scale * part for part in given))
+        for ours, theirs in zip(found, alone, strict=True):
+            np.testing.assert_allclose(ours[number], theirs, rtol=1e-5, atol=1e-5)
