@@ -98,6 +98,18 @@ def test_without_a_known_error_nothing_is_claimed_about_trees() -> None:
     assert answer.interval is None
 
 
+def test_baselines_that_write_are_compared_by_what_they_write() -> None:
+    records, summary = make_run(metric="perplexity", direction="minimize")
+    summary["test"] |= {"bleu": 30.7, "chrf": 54.8}
+    summary["baselines"] = [{"name": "nearest_neighbour", "test": {"bleu": 8.75, "chrf": 32.1}}]
+    answer = ask("Which model?", records, summary)
+    assert "reaches BLEU 30.7, nearest_neighbour 8.8." in answer.claim
+    assert answer.advice.startswith("Use ")
+    assert "the baseline" not in answer.advice
+    summary["baselines"][0]["test"]["bleu"] = 40.0
+    assert ask("Which model?", records, summary).advice.startswith("Use the baseline")
+
+
 def test_the_learning_rate_basin_holds_the_truth() -> None:
     records, summary = make_run(num_trials=300, noise=0.002, rate_width=0.7, effects={"adam": 0.01})
     answer = ask("Which learning rate?", records, summary)

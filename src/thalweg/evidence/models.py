@@ -14,6 +14,8 @@ from thalweg.evidence.view import View, ids, listed, number
 
 QUESTION = "Which model?"
 _TREES = ("tree", "boost", "forest", "gbm", "xgb")
+WRITTEN = {"bleu": "BLEU", "chrf": "chrF", "rouge1": "ROUGE-1"}
+"""Scores of texts that are written, more is better: baselines that write have no others."""
 _TRIVIAL = ("constant", "dummy", "majority", "mean", "median", "prior")
 
 
@@ -34,16 +36,20 @@ def answer_model(view: View) -> list[Answer]:
     name = str(view.winner.get("structure") or "the network")
     behind = ids(view.winner_replicates)
     if found is None:
+        claim = (
+            f"{name} did best, with {view.unit} {view.say(number(view.winner.get('score')))} on "
+            "the validation rows"
+        )
+        otherwise = _by_written(view)
+        if otherwise is None:
+            claim += "; there is no baseline to compare it with."
+            advice = "Let the baselines run: they cost seconds and show what a network adds."
+        else:
+            claim += f". {otherwise[0]}"
+            advice = f"Use {name if otherwise[1] else 'the baseline'}; how far these rows could "
+            advice += "mislead is not known for this metric."
         return [
-            Answer(
-                QUESTION,
-                f"{name} did best, with {view.unit} "
-                f"{view.say(number(view.winner.get('score')))} on the validation rows; there is "
-                "no baseline to compare it with.",
-                verdict=NOT_ENOUGH,
-                advice="Let the baselines run: they cost seconds and show what a network adds.",
-                trials=behind,
-            )
+            Answer(QUESTION, claim, verdict=NOT_ENOUGH, advice=advice, trials=behind),
         ]
     split, own, rivals = found
     rival, rival_value = rivals[0]
@@ -133,6 +139,29 @@ def _rivals(view: View) -> tuple[str, float, list[tuple[str, float]]] | None:
         if math.isfinite(own) and rivals:
             rivals.sort(key=lambda pair: (-view.sign * pair[1], pair[0]))
             return split, own, rivals
+    return None
+
+
+def _by_written(view: View) -> tuple[str, bool] | None:
+    """What is written against what the baselines write, where those have no other score.
+
+    Returns:
+        A sentence, and whether the network is ahead.
+    """
+    own = view.summary.get("test") or {}
+    for metric in WRITTEN:
+        rivals = [
+            (number((row.get("test") or {}).get(metric)), str(row.get("name")))
+            for row in _baselines(view)
+        ]
+        value, name = max(rivals, default=(math.nan, ""))
+        reached = number(own.get(metric))
+        if math.isfinite(value) and math.isfinite(reached):
+            shown = WRITTEN[metric]
+            return (
+                f"On the test rows it reaches {shown} {reached:.1f}, {name} {value:.1f}.",
+                reached > value,
+            )
     return None
 
 
