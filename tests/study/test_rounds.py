@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from thalweg.errors import BudgetError
 from thalweg.space import Config, Float, Space
+from thalweg.study.bracket import Bracket
 from thalweg.study.budget import Budget
 from thalweg.study.records import Trial
 from thalweg.study.rounds import most_to_explore, next_round, num_rungs, phase_of, stalled
@@ -114,6 +116,37 @@ def test_hyperband_compares_later_from_bracket_to_bracket():
         found.append(num_rungs(chosen, done, 27, 27.0))
         done = done + trials(27, bracket=bracket)
     assert found == [4, 3, 2, 1]
+
+
+@pytest.mark.parametrize(("left", "spared"), [(math.inf, 1), (100.0, 1), (30.0, 0)])
+def test_chance_takes_no_time_from_the_best(left, spared):
+    known = trials(9)
+    for trial in known:
+        trial.rank = -float(trial.id)
+    bracket = Bracket(
+        phase="explore",
+        kind="halving",
+        configs=[trial.config for trial in known],
+        seeds=[0] * 9,
+        folds=[None] * 9,
+        full=20.0,
+        levels=[2.0, 6.0, 20.0],
+        factor=3,
+        num_audit=1,
+        rng=np.random.default_rng(0),
+        num_rungs=3,
+        trials=dict(enumerate(known)),
+        alive=list(range(9)),
+    )
+    # A second for a member-epoch.
+    assert bracket.judge(18.0, math.inf)
+    assert bracket.alive[:3] == [0, 1, 2]
+    assert len(bracket.alive) == 4
+    assert bracket.judge(16.0, left)
+    assert bracket.alive[0] == 0
+    assert len(bracket.alive) == 1 + spared
+    assert len(bracket.audited) == spared == sum(trial.audit for trial in known)
+    assert bracket.levels == [2.0, 6.0, 20.0]
 
 
 @pytest.mark.parametrize("table_steps", [2, 64, 1024])

@@ -117,9 +117,14 @@ class Bracket:
         if scores is None:
             scores = np.array([self.trials[i].rank for i in self.alive])
         keep = max(1, round(len(self.configs) / self.factor ** (self.rung + 1)))
-        if math.isfinite(left):
-            keep = self._afford(keep, max(left, 0.0), per_member_epoch)
         num_audit = self.num_audit if keep > 1 else 0
+        if math.isfinite(left):
+            room = self._affordable(max(left, 0.0), per_member_epoch)
+            keep = max(1, min(keep, room))
+            if keep + num_audit + len(self.audited.intersection(self.alive)) > room:
+                # What chance has spared may not take the time of the best.
+                num_audit = 0
+                self._audit_no_more()
         kept, audit = survivors(scores, keep, num_audit=num_audit, rng=self.rng)
         if not kept:
             return False
@@ -155,8 +160,14 @@ class Bracket:
                 # A step after the rung of the decision at the soonest.
                 cohort.total_steps = max(total, engine.steps(structure, level) + 1)
 
-    def _afford(self, keep: int, left: float, per_member_epoch: float) -> int:
-        """Return how many can go on in the time that is left, one at least."""
+    def _audit_no_more(self) -> None:
+        """Treat those who went on by chance, and are not at the end yet, like the others."""
+        for i in self.audited.intersection(self.alive):
+            self.trials[i].audit = False
+        self.audited.difference_update(self.alive)
+
+    def _affordable(self, left: float, per_member_epoch: float) -> int:
+        """Return how many can go on in the time that is left."""
         gap = self.levels[self.rung + 1] - self.level
         affordable = int(left / max(per_member_epoch * gap * 1.5, 1e-9))
         if not affordable:
@@ -164,7 +175,7 @@ class Bracket:
             # than broken off in the middle.
             reach = self.level + left / max(per_member_epoch * 1.5, 1e-9)
             self.levels = [*self.levels[: self.rung + 1], min(reach, self.levels[-1])]
-        return max(1, min(keep, affordable))
+        return affordable
 
     def state(self) -> dict[str, Any]:
         """Return all but the cohorts, as JSON-able values."""
