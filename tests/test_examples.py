@@ -164,7 +164,7 @@ def test_translation_is_scored(run: Run, tmp_path: Path) -> None:
     lines = "\n".join(f"{read},{wrote}" for read, wrote in pairs * 12)
     (tmp_path / "train.csv").write_text(f"en,de\n{lines}\n", encoding="utf-8")
     (tmp_path / "test_a.csv").write_text(f"en,de\n{lines[:2000]}\n", encoding="utf-8")
-    text = run("translation.py", tmp_path, "--minutes", 0.5)
+    text = run("translation.py", tmp_path, "--minutes", 0.75)
     assert "the network: bleu" in text
     assert "nearest_neighbour: bleu" in text
     assert "usual: a " in text

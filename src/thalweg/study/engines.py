@@ -12,11 +12,15 @@ from thalweg.space import Config, Structure
 from thalweg.study.pacing import MAX_BRACKET
 from thalweg.task import Task
 from thalweg.training import backend
+from thalweg.training.buckets import MOST_BUCKETS
 from thalweg.training.cohort import Cohort, run_tasks
 from thalweg.training.engine import Engine
 from thalweg.training.feed import TrainingData
 from thalweg.training.plan import Plan, estimated_step_seconds
 from thalweg.training.scalars import features_of
+
+BUCKET_SECONDS = 60.0
+"""Budget that a length which is compiled for should have: a Transformer's takes 7 s of one core."""
 
 
 class Group(NamedTuple):
@@ -55,6 +59,8 @@ class Engines:
         sample: Configs that between them show every discrete value of the space.
         memory: bytes that training rows may take; by default what suits the machine now.
         plans: how structures were laid out before a crash.
+        seconds: the time budget, where there is one: with little time steps are compiled for fewer
+            lengths of texts.
 
     Attributes:
         memory: bytes that training rows may take, once there is an engine.
@@ -72,9 +78,13 @@ class Engines:
         sample: Sequence[Config],
         memory: int | None = None,
         plans: Mapping[Structure, Plan] | None = None,
+        seconds: float | None = None,
     ) -> None:
         self.data, self.folds, self.task, self.inputs = data, list(folds), task, inputs
         self.sample, self.memory, self._plans = list(sample), memory, dict(plans or {})
+        self._most_buckets = MOST_BUCKETS
+        if seconds is not None:
+            self._most_buckets = min(MOST_BUCKETS, max(1, int(seconds / BUCKET_SECONDS)))
         self.pool: ThreadPoolExecutor | None = None
         self.notices: list[str] = []
         self.structures = list(dict.fromkeys(structure_of(config) for config in self.sample))
@@ -91,7 +101,14 @@ class Engines:
         if external not in self._engines:
             own = [c for c in self.sample if structure_of(c).external == external]
             features = features_of(own, self.task, row_weight=self.data.weight is not None)
-            engine = Engine(self.data, self.task, self.inputs, features, memory=self.memory)
+            engine = Engine(
+                self.data,
+                self.task,
+                self.inputs,
+                features,
+                memory=self.memory,
+                most_buckets=self._most_buckets,
+            )
             engine.plans.update(self._plans)
             self.memory = engine.memory
             self._engines[external] = engine

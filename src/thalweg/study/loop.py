@@ -106,7 +106,14 @@ class Study:
         self.at = self.notebook.standing(settings)
         self.pace = 0.0
         self.engines = Engines(
-            data, folds, task, inputs, _sample(settings), self.at.memory, self.at.layouts
+            data,
+            folds,
+            task,
+            inputs,
+            _sample(settings),
+            self.at.memory,
+            self.at.layouts,
+            settings.budget.seconds,
         )
         space = self.at.plan.get("space")
         self.searcher: Searcher = make_searcher(

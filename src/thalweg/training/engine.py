@@ -24,7 +24,7 @@ from thalweg.optim import rules
 from thalweg.space import Config, Structure
 from thalweg.task import Task
 from thalweg.training import backend
-from thalweg.training.buckets import make_buckets
+from thalweg.training.buckets import MOST_BUCKETS, make_buckets
 from thalweg.training.feed import KEPT_FETCHES, Feed, TrainingData
 from thalweg.training.member import Carry, Features, Member, Record, Rows, step_key
 from thalweg.training.plan import (
@@ -63,6 +63,7 @@ class Engine:
         memory: bytes that training rows may take on the device; beyond that they stay where they
             are (arrays mapped from a file, say) and are fetched a few steps ahead. By default half
             of what is available.
+        most_buckets: lengths at most that a step is compiled for.
     """
 
     def __init__(
@@ -74,19 +75,21 @@ class Engine:
         *,
         workers: int | None = None,
         memory: int | None = None,
+        most_buckets: int = MOST_BUCKETS,
     ) -> None:
         backend.setup()
         self.data, self.task, self.inputs, self.features = data, task, inputs, features
         self.workers = workers or backend.num_workers()
         self.platform = jax.default_backend()
         self.memory = memory or backend.available_bytes() // 2
+        self.most_buckets = most_buckets
         train_bytes = sum(a.nbytes for a in data.fields.values()) + data.target.nbytes
         self.feed = Feed(data, self.memory) if train_bytes > self.memory else None
         self.buckets = None
         if data.lengths and self.feed is None:
             arrays = {**data.fields, "target": data.target}
             longest = {name: arrays[name].shape[1] for name in data.lengths}
-            self.buckets = make_buckets(data.lengths, longest)
+            self.buckets = make_buckets(data.lengths, longest, most_buckets)
         held_out = self._held_out_rows()
         self.num_validation = len(held_out)
         probe = self._probe_rows()
@@ -163,14 +166,20 @@ class Engine:
     def with_data(self, data: TrainingData) -> Engine:
         """Return an engine on other rows that shares this one's programs where shapes allow."""
         other = Engine(
-            data, self.task, self.inputs, self.features, workers=self.workers, memory=self.memory
+            data,
+            self.task,
+            self.inputs,
+            self.features,
+            workers=self.workers,
+            memory=self.memory,
+            most_buckets=self.most_buckets,
         )
         same = shapes_of((other.train, other.evaluated)) == shapes_of((self.train, self.evaluated))
-        if same and self.buckets is not None:
-            # The same lengths, which the program is compiled for; its last holds every row.
-            assert data.lengths is not None
-            other.buckets = replace(self.buckets, lengths=dict(data.lengths), pools={})
         if same:
+            # The same lengths, which the program is compiled for; its last holds every row.
+            lengths = dict(data.lengths or {})
+            known = self.buckets
+            other.buckets = known and replace(known, lengths=lengths, pools={})
             other._compiled, other._lock = self._compiled, self._lock
             other.plans = self.plans
         return other
