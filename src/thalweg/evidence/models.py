@@ -53,7 +53,7 @@ def answer_model(view: View) -> list[Answer]:
         ]
     split, own, rivals = found
     rival, rival_value = rivals[0]
-    lead = _lead(view, split, own, rival_value)
+    lead = _lead(view, split, own, rivals[0])
     difference, interval = view.sign * (own - rival_value), lead.interval
     known = math.isfinite(lead.low)
     scores = (
@@ -174,17 +174,23 @@ def _validation_value(view: View, own: float) -> float:
     return own if math.isfinite(own) else number((view.winner or {}).get("score"))
 
 
-def _lead(view: View, split: str, own: float, rival: float) -> Estimate:
+def _lead(view: View, split: str, own: float, rival: tuple[str, float]) -> Estimate:
     """The winner's improvement over a baseline, unbounded where no error is known.
 
-    Both scores come from the same rows, so their errors partly cancel; without the rows' own
-    losses that cannot be counted on, and the interval is wider than it need be.
+    Both scores come from the same rows, so their errors partly cancel. Where the rows were not
+    compared one by one that cannot be counted on, and the interval is wider than it need be; then
+    it holds for another network of the same configuration too.
     """
+    name, value = rival
+    difference = view.sign * (own - value)
+    row = next((row for row in _baselines(view) if row.get("name") == name), {})
+    paired = number((row.get("paired_error") or {}).get(view.metric))
+    if split == "test" and math.isfinite(paired):
+        return with_error(difference, paired, math.inf)
     errors = [
         view.sampling_error(own, split),
-        view.sampling_error(rival, split, own=False),
+        view.sampling_error(value, split, own=False),
     ]
-    difference = view.sign * (own - rival)
     if not all(math.isfinite(error) for error in errors):
         return Estimate(difference, -math.inf, math.inf)
     seeds = view.seed_std if math.isfinite(view.seed_std) else 0.0
@@ -197,8 +203,8 @@ def _others(view: View, split: str, own: float, rivals: list[tuple[str, float]])
         name
         for name, value in rivals
         if any(word in name.lower() for word in _TRIVIAL)
-        and not _lead(view, split, own, value).low > 0
-        and math.isfinite(_lead(view, split, own, value).low)
+        and not _lead(view, split, own, (name, value)).low > 0
+        and math.isfinite(_lead(view, split, own, (name, value)).low)
     ]
     if close:
         return f" It is not clearly better than {listed(close)}: little was learned."

@@ -20,6 +20,7 @@ from thalweg.study.budget import Clock
 from thalweg.study.forecasts import forecast_windows
 from thalweg.study.model import Model
 from thalweg.study.outcome import Outcome
+from thalweg.study.pairing import PAIRED_KINDS, paired_error
 from thalweg.study.rundir import RunDirectory, json_ready
 from thalweg.study.settings import Settings
 from thalweg.study.threshold import Goal, choose_threshold
@@ -58,16 +59,25 @@ def summarise(
         scale = dataset.encoder.metric_scale
         return score(task, outputs(part.fields), truth, scale=scale, threshold=cut)
 
+    if len(dataset.test):
+        outputs = model.outputs(dataset.test.fields) if outputs is None else outputs
     baselines = []
     for baseline in yardsticks.wait(clock.left() - 0.5) if yardsticks else []:
+        theirs = baseline.outputs(dataset.test.fields) if len(dataset.test) else None
+        error = None
+        if outputs is not None and theirs is not None and task.kind in PAIRED_KINDS:
+            truth = dataset.raw_target(dataset.test)
+            error = paired_error(task, outputs, theirs, truth, model.threshold)
         baselines.append(
             {
                 "name": baseline.name,
                 "validation": scored(baseline.outputs, dataset.validation),
                 "test": {
-                    **scored(baseline.outputs, dataset.test),
+                    **scored(lambda _, theirs=theirs: theirs, dataset.test),
                     **_ranking(dataset, baseline.outputs),
                 },
+                # Of the difference to the winner on the test rows.
+                "paired_error": {} if error is None else {task.metric: error},
                 "seconds": round(baseline.seconds, 3),
             }
         )
@@ -76,8 +86,7 @@ def summarise(
     validation, held_out = _validation_scores(pairs, write)
     notices = [*dataset.notices, *outcome.notices, *(yardsticks.failed if yardsticks else [])]
     predictions, forecasts = None, None
-    if len(dataset.test):
-        outputs = model.outputs(dataset.test.fields) if outputs is None else outputs
+    if outputs is not None:
         predictions = _predictions(task, outputs, dataset.raw_target(dataset.test), model.threshold)
         forecasts = forecast_windows(dataset, outputs)
     summary = {
