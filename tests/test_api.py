@@ -37,7 +37,7 @@ def test_train_trains_one_configuration(iris):
 
 
 def test_keywords_replace_and_extend(iris):
-    study = tw.train(iris, tw.Config(SMALL), epochs=2, width=4, dropout=0.1)
+    study = tw.train(iris, SMALL, epochs=2, width=4, dropout=0.1)
     assert study.best_config == tw.Config({**SMALL, "width": 4, "dropout": 0.1})
 
 

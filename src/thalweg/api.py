@@ -522,7 +522,7 @@ def _handed(handed: HandedOver | None, directory: RunDirectory | None) -> Study:
 
 def train(
     data: Any,
-    config: Config | None = None,
+    config: Config | Mapping[str, Any] | None = None,
     target: str | Sequence[str] | None = None,
     *,
     epochs: float | None = None,
@@ -533,7 +533,8 @@ def train(
 
     Args:
         data: a ``Dataset``, or whatever ``load`` takes.
-        config: the configuration; a sensible one for the task by default.
+        config: the configuration, or a mapping with its values; a sensible one for the task by
+            default.
         target: what is predicted, where ``data`` is not a ``Dataset`` yet.
         epochs: passes over the training rows.
         seed: seed of initial weights, noise and data order.
@@ -551,7 +552,7 @@ def train(
     dataset = data if isinstance(data, Dataset) else load(data, target, seed=seed)
     if config is None:
         config = default_config(dataset)
-    config = config.with_values(**hyperparameters)
+    config = Config(config).with_values(**hyperparameters)
     return tune(
         dataset,
         trials=1,

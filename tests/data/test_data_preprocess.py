@@ -89,6 +89,14 @@ def test_values_missing_only_later_are_told() -> None:
     assert any("c: 2 row(s) have a name never seen" in notice for notice in notices)
 
 
+def test_texts_for_numbers_are_told() -> None:
+    fitted = fit(pl.DataFrame({"a": [None, *np.arange(49.0)]}))
+    fields, notices = fitted.transform(pl.DataFrame({"a": ["3", "22 years", "twenty", ""]}))
+    assert np.isfinite(fields["numeric"]).all()
+    assert any("a: value(s) such as '22 years', 'twenty' are no numbers" in n for n in notices)
+    assert not any("no numbers" in n for n in fitted.transform(pl.DataFrame({"a": ["3", ""]}))[1])
+
+
 def test_heavy_tails_become_normal() -> None:
     frame = pl.DataFrame(
         {"tail": np.exp(3 * RNG.normal(size=2000)), "plain": RNG.normal(size=2000)}

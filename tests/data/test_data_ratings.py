@@ -390,7 +390,7 @@ def test_bad_input_is_refused_in_one_line(source, options, words):
         ({"negatives": 0}, "1 or more"),
         ({"seed": -1}, "seed must be"),
         ({"target": "rating", "rating": "timestamp"}, "the same column"),
-        ({"fractions": (0.5, 0.5)}, "fractions must be three numbers"),
+        ({"fractions": (0.5, 0.5)}, "must be three numbers"),
         ({"metric": "accuracy"}, "metric of a regression task"),
     ],
 )

@@ -195,6 +195,15 @@ def test_a_new_process_predicts_raw_rows_the_same(study, tables, tmp_path):
 # ------------------------------------------------------------------------------------------ trouble
 
 
+def test_damaged_weights_are_told(regression, tmp_path):
+    path = regression.model().save(tmp_path / "model") / "weights.safetensors"
+    stored = bytearray(path.read_bytes())
+    stored[len(stored) // 2] ^= 1
+    path.write_bytes(bytes(stored))
+    with pytest.raises(RunError, match="not those that were saved"):
+        Model.load(tmp_path / "model")
+
+
 def test_loading_what_is_no_model(tmp_path, study):
     with pytest.raises(RunError, match="holds no trained model"):
         Model.load(tmp_path)

@@ -249,8 +249,7 @@ def leave_last_out(
     for part, name in ((1, "validation"), (2, "test")):
         if shares[part] > 0 and not len(index[part]):
             raise DataError(
-                f"the split leaves no {name} rows: no user has {parts + 1} pairs; give more "
-                "rows, or fractions=(1, 0, 0) to train on all of them"
+                f"the split leaves no {name} rows: no user has {parts + 1} pairs; give more rows"
             )
     if not parts:
         return (index[0], index[1], index[2]), "all rows to learn from"

@@ -344,7 +344,8 @@ class Preprocessor:
 
         Returns:
             ``{"numeric": float32 [N, D]}``, with ``"category": int32 [N, C]`` where there are
-            codes; and notices (names never seen in training, values missing where none were).
+            codes; and notices (names never seen in training, texts for numbers, values missing
+            where none were).
 
         Raises:
             DataError: a column is missing.
@@ -368,6 +369,13 @@ class Preprocessor:
                 continue
             block, absent = encoder.transform(series)
             blocks.append(block)
+            if isinstance(encoder, NumberEncoder) and not series.dtype.is_numeric():
+                bad = read_numbers(series, encoder.style)[1]
+                if bad:
+                    notices.append(
+                        f"{encoder.name}: value(s) such as {', '.join(map(repr, sorted(bad)[:3]))} "
+                        "are no numbers and count as missing"
+                    )
             if absent and not encoder.indicator:
                 notices.append(
                     f"{encoder.name}: {absent:,} row(s) have no value, which no training row "

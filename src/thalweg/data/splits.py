@@ -47,8 +47,8 @@ def check_fractions(fractions: Sequence[float] | None) -> tuple[float, float, fl
         or values[0] <= 0
     ):
         raise OptionError(
-            "fractions must be three numbers (train, validation, test) that add up to 1, with "
-            f"train above 0; got {fractions!r}: use for instance (0.64, 0.16, 0.2)"
+            "fractions (--split) must be three numbers (train, validation, test) that add up to "
+            f"1, with train above 0; got {fractions!r}: use for instance (0.64, 0.16, 0.2)"
         )
     return values[0], values[1], values[2]
 
@@ -89,7 +89,7 @@ def split_rows(
     if num_rows < (MIN_ROWS if parts == 3 else 2):
         raise DataError(
             f"a split into training, validation and test rows needs at least {MIN_ROWS} rows; got "
-            f"{num_rows}: give more rows, or fractions=(1, 0, 0) to train on all of them"
+            f"{num_rows}: give more rows"
         )
     if times is not None:
         blocks = _by_time(np.asarray(times), shares)

@@ -253,7 +253,7 @@ def answer_tuning(experiment: Experiment) -> list[Answer]:
             verdict,
             f"With few trials to spare take {name[easiest]}."
             if clear
-            else "Over a short search no one is clearly easier to tune than the next.",
+            else f"Over a short search nothing parts {name[easiest]} from {name[runner]}.",
             _ids(experiment, places),
         )
     ]  # fmt: skip

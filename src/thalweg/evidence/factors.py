@@ -183,7 +183,7 @@ def answer_factor(view: View, factor: Factor) -> list[Answer]:
         if p < ALPHA and d.low > 0
     ]
     trials_each = f"{comparison.m} {'trials' if comparison.m > 1 else 'trial'} of each"
-    if not unclear:
+    if not unclear and not lead.within(view.margin):
         verdict = SUPPORTED
         claim = (
             f"{first.name} is best: in {trials_each} the best reaches "

@@ -11,6 +11,8 @@ from thalweg.evidence.view import View, candidate_ids, number, short
 
 QUESTION = "Would a smaller network do?"
 MOST_LISTED = 5
+MUCH_SMALLER = 0.9
+"""Share of the cost from which on a network is no smaller: less is the noise of a measured one."""
 UNITS = {"flops": ("cost", "operations"), "latency": ("cost", "microseconds a row")}
 """Where the cost of a trial stands, and what it counts, by what was weighed against the score."""
 
@@ -61,7 +63,12 @@ def answer_tradeoff(view: View) -> list[Answer]:
     if len({c.num_params for c in scored}) < 2 or not rows:
         return []
     best = rows[-1]
-    near = [r for r in rows if view.sign * (best["score"] - r["score"]) <= view.margin]
+    near = [
+        row
+        for row in rows
+        if view.sign * (best["score"] - row["score"]) <= view.margin
+        and row["cost"] <= MUCH_SMALLER * best["cost"]
+    ]
     small = near[0] if near else best
     share = small["cost"] / best["cost"] if best["cost"] else 1.0
     listed = rows if len(rows) <= MOST_LISTED else [*rows[: MOST_LISTED - 1], rows[-1]]

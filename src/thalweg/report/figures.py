@@ -12,15 +12,20 @@ import numpy as np
 from thalweg.evidence.answer import Answer
 from thalweg.evidence.certainty import finalist_table
 from thalweg.evidence.rates import basins
-from thalweg.evidence.view import Candidate, View, number, plain, short
+from thalweg.evidence.view import Candidate, View, listed, number, plain, short
 from thalweg.report.drawing import Figure
 from thalweg.report.insight import importance, layer_gradients, rows_wanted
 from thalweg.report.svg import Plot, Scale, escape, focus, spread, thin
+from thalweg.space import HYPERPARAMETERS
 
 TOP = 8
 MAX_FAINT_CURVES = 160
 MAX_POINTS = 48
 MAX_PANELS = 12
+CHARACTERS = 42
+"""Characters of a tick that fit side by side under a panel."""
+NOISY = ("dropout", "mixup", "cutmix", "label_smoothing", "input_noise", "token_dropout")
+"""What makes a training loss larger than the same weights' loss on the same rows."""
 MAX_PARALLEL = 400
 _MAX_CLASSES = 30
 
@@ -155,10 +160,15 @@ def winner_losses(view: View) -> Figure | None:
         at = plot.x_scale(best)
         plot.raw(f'<path class="mark" d="M{at:.1f} {plot.top}V{plot.height - plot.bottom}"/>')
         plot.text(at - 4, plot.top + 10, "weights kept", "tick", "end")
+    config = view.winner.get("config") or {}
+    noisy = [plain(name) for name in NOISY if number(config.get(name)) > 0]
+    harder = ""
+    if noisy:
+        harder = f"The training loss is that of steps made harder by {listed(noisy)}. "
     return Figure(
         "Loss of the winner in training and validation",
-        "Where the two lines part, the network begins to learn the training rows by heart. The "
-        f"weights of the dashed step were kept (trial {view.winner.get('id')}).",
+        "Where the two lines part, the network begins to learn the training rows by heart. "
+        f"{harder}The weights of the dashed step were kept (trial {view.winner.get('id')}).",
         plot.svg(),
     )
 
@@ -225,7 +235,9 @@ def isolation_plots(view: View) -> Figure | None:
     y = focus([view.sign * c.goodness for c in scored], view.sign)
     panels = []
     for name in names:
-        axis = axis_of(view, name, [c.config.get(name) for c in scored])
+        known = HYPERPARAMETERS.get(name)
+        usual = known.default if known else None
+        axis = axis_of(view, name, [c.config.get(name, usual) for c in scored])
         plot = Plot(
             300, 200, axis.ends, y, f"{view.unit} over {plain(name)}", x_log=axis.log, top=26,
             bottom=34,
@@ -234,11 +246,14 @@ def isolation_plots(view: View) -> Figure | None:
         plot.text(plot.left, 14, plain(name), "panel")
         for place, level in enumerate(axis.levels):
             at = plot.x_scale(place)
-            text = level if len(axis.levels) <= 5 and len(level) <= 10 else level[:6]
-            plot.text(at, plot.height - 16, text, "tick", "middle")
+            # Every other one stands a line lower, and is cut where it would meet the next but one.
+            fits = max(4, int(2 * CHARACTERS / len(axis.levels)) - 1)
+            text = level if len(level) <= fits else level[: fits - 1] + "…"
+            lower = 11 * (place % 2) if len(axis.levels) > 3 else 0
+            plot.text(at, plot.height - 17 + lower, text, "tick", "middle")
         points, best = [], scored[-1]
         for place, c in enumerate(scored):
-            value = axis.place(c.config.get(name))
+            value = axis.place(c.config.get(name, usual))
             if axis.levels and math.isfinite(value):
                 value += 0.32 * (((place * 0.618) % 1) - 0.5)  # spread, the same every time
             points.append((value, view.sign * c.goodness, c))

@@ -30,7 +30,7 @@ def parse_seconds(text: str | float) -> float:
         if not compact or "".join(a + b for a, b in parts) != compact:
             raise BudgetError(
                 f"a budget is a time such as 90s, 5m or 1h30m; got {text!r} "
-                "(for a number of trials, use trials)"
+                "(for a number of trials, use --trials, trials= in Python)"
             )
         seconds = sum(float(number) * _UNITS[(unit or "s")[0]] for number, unit in parts)
     if not math.isfinite(seconds) or seconds <= 0:

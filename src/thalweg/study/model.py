@@ -7,6 +7,7 @@ encoder that turns raw rows into its inputs. On disk it is ``model.json`` and
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -477,8 +478,10 @@ class Model:
             weights |= {f"{i}/params/{n}": np.ascontiguousarray(v) for n, v in params.items()}
             weights |= {f"{i}/state/{n}": np.ascontiguousarray(v) for n, v in state.items()}
         weights |= {f"reference/{n}": np.ascontiguousarray(v) for n, v in self.reference.items()}
+        stored = tensors(weights)
         record = {
             "format": FORMAT,
+            "weights_sha256": hashlib.sha256(stored).hexdigest(),
             "structure": _structure_record(self.structure),
             "structures": list(map(_structure_record, self.structures)),
             "losses": list(self.losses),
@@ -492,7 +495,7 @@ class Model:
             "calibration": self.calibration.to_dict() if self.calibration else None,
             "calibrated": self.calibrated,
         }
-        write_atomically(folder / "weights.safetensors", tensors(weights))
+        write_atomically(folder / "weights.safetensors", stored)
         write_atomically(folder / "model.json", json.dumps(record, indent=1, default=str))
         return folder
 
@@ -521,6 +524,12 @@ class Model:
             raise RunError(
                 f"the model in {folder} was written by a later version of Thalweg (format "
                 f"{made}, known up to {FORMAT}): upgrade thalweg"
+            )
+        known = record.get("weights_sha256") if isinstance(record, dict) else None
+        if known is not None and hashlib.sha256(weights).hexdigest() != known:
+            raise RunError(
+                f"the weights in {folder / 'weights.safetensors'} are not those that were saved "
+                "with the model: the file is damaged, or another model's"
             )
         return cls._from_record(record, weights, folder)
 

@@ -44,6 +44,10 @@ def look_into_the_winner(
     def stop() -> bool:
         return interrupted() or time.clock.left() < reserve
 
+    if growth or ablation or enough:
+        loop.listener.message(
+            "looking into the winner: its layers, fewer rows, one thing changed at a time"
+        )
     if growth or enough:
         reserve += ablation
         found["layers"] = look_inside(loop.engines, outcome.best, epochs, stop)
