@@ -224,6 +224,11 @@ def test_loading_what_is_no_model(tmp_path, study):
         Model.load(model)
     (model / "model.json").write_text(json.dumps(record))
     (model / "weights.safetensors").write_bytes(b"\x00" * 4)
+    with pytest.raises(RunError, match="not those that were saved"):
+        Model.load(model)
+    # Models of before had no checksum.
+    del record["weights_sha256"]
+    (model / "model.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match="cannot be read") as error:
         Model.load(model)
     assert "\n" not in str(error.value)
