@@ -456,7 +456,6 @@ class Study:
         settings, ledger = self.settings, self.ledger
         bracket = self._bracket(phase, configs, seeds, folds, levels, kind, self._stop)
         bracket.trials = trials = ledger.open(bracket.groups, configs, seeds, folds, phase, limit)
-        self.time.count(len(ledger.trials))
         bracket.alive = sorted(trials)
         bracket.rng = np.random.default_rng([0xA0D17, settings.seed, len(ledger.trials)])
         only(bracket.groups, trials)

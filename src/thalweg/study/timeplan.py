@@ -21,8 +21,6 @@ from thalweg.study.records import Trial
 from thalweg.study.settings import Settings
 
 FINISH_SECONDS = 1.5
-TRIAL_SECONDS = 3e-4
-"""What a trial adds to finishing: its part of the answers, the records and the report."""
 LEARNING_BRACKETS = 3
 LOOKING_SHARE = 0.1
 """Share of the time that training the winner on parts of the rows may take, and with one thing
@@ -54,16 +52,9 @@ class TimePlan:
             # At least half of a short budget goes into training.
             writing = min(settings.writing_seconds, 0.5 * whole)
             self.reserve = FINISH_SECONDS + 0.04 * whole + writing
-        self._counted = 0
         self.set_aside = 0.0
         self.notices: list[str] = []
         self.confirm_limit: float | None = None
-
-    def count(self, num_trials: int) -> None:
-        """Keep time for finishing with so many trials."""
-        if self.settings.budget.seconds is not None:
-            self.reserve += TRIAL_SECONDS * (num_trials - self._counted)
-            self._counted = num_trials
 
     def is_over(self) -> bool:
         """Whether the work at hand has to end."""
