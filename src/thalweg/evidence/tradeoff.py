@@ -76,7 +76,7 @@ def answer_tradeoff(view: View) -> list[Answer]:
         f"{row['structure']} {short(row['score'], 4)} with {row['cost']:,.0f}" for row in listed
     )
     if small is best:
-        claim = "No: every smaller one that was tried is worse by more than the margin."
+        claim = "No: whatever costs at least a tenth less is worse by more than the margin."
         advice = "Keep the size."
     else:
         claim = (
