@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Before JAX is first used: some tests share a batch out over cores.
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

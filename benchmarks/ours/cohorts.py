@@ -61,7 +61,7 @@ def train(
     )
 
     def fresh(seed: int) -> Cohort:
-        return Cohort(engine, configs, [seed] * len(configs), steps, steps)
+        return Cohort(engine, configs, [seed] * len(configs), steps, steps, alone=True)
 
     fresh(WARM_UP_SEED).advance(warm_up or steps)
     compile_seconds = lap()

@@ -55,7 +55,7 @@ def run(args: Namespace, kind: str, members: int) -> dict[str, object]:
     engine = Engine(data, task, inputs, features_of(configs, task))
 
     def fresh(seed: int) -> Cohort:
-        return Cohort(engine, configs, [seed] * len(configs), steps, steps)
+        return Cohort(engine, configs, [seed] * len(configs), steps, steps, alone=True)
 
     fresh(1_000_003).advance(max(1, steps // 10))
     compile_seconds = lap()

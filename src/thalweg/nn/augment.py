@@ -68,12 +68,12 @@ def augment(x: Array, context: Context) -> Array:
     return apart(lambda x: _augmented(x, strengths, key), x)
 
 
-def _augmented(x: Array, strengths: Mapping[str, Array], key: Array) -> Array:
+def _augmented(x: Array, strengths: Mapping[str, Array], key: noise.Key) -> Array:
     key = noise.fold(key, _SALT)
     num_images = x.shape[0]
 
     # The barriers here and below keep XLA from computing small things again for every pixel.
-    draws = lax.optimization_barrier(noise.uniform(key, (_NUM_DRAWS, num_images)))
+    draws = lax.optimization_barrier(noise.uniform(key, (_NUM_DRAWS, num_images), axis=1))
 
     def draw(purpose: int) -> Array:
         """Return one number in [0, 1) for each image."""

@@ -32,7 +32,7 @@ _SALT = 20_011
 
 
 def together(
-    kind: str, image: Array, target: Array, strengths: Mapping[str, Array], key: Array
+    kind: str, image: Array, target: Array, strengths: Mapping[str, Array], key: noise.Key
 ) -> tuple[Array, Array]:
     """Move images and their targets.
 
@@ -53,7 +53,7 @@ def together(
 
 
 def _together(
-    kind: str, image: Array, target: Array, strengths: Mapping[str, Array], key: Array
+    kind: str, image: Array, target: Array, strengths: Mapping[str, Array], key: noise.Key
 ) -> tuple[Array, Array]:
     num, height, width = image.shape[:3]
     matrix, offset = _maps(num, height, width, strengths, key)
@@ -74,10 +74,10 @@ def _together(
 
 
 def _maps(
-    num: int, height: int, width: int, strengths: Mapping[str, Array], key: Array
+    num: int, height: int, width: int, strengths: Mapping[str, Array], key: noise.Key
 ) -> tuple[Array, Array]:
     """Return the affine maps from new places to old ones about the centre: [B, 2, 2] and [B, 2]."""
-    draws = noise.uniform(noise.fold(key, _SALT), (5, num))
+    draws = noise.uniform(noise.fold(key, _SALT), (5, num), axis=1)
     signed = 2 * draws - 1
     zero = jnp.zeros(num)
     turn = jnp.deg2rad(strengths["rotation"]) * signed[0] if "rotation" in strengths else zero

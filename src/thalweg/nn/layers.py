@@ -17,6 +17,7 @@ from jax import Array
 from thalweg.nn import noise
 from thalweg.nn.initialisers import Param
 from thalweg.nn.kernels import add_bias, matmul
+from thalweg.nn.noise import Key
 
 Params = dict[str, Array]
 State = dict[str, Array]
@@ -39,7 +40,7 @@ class Context:
 
     train: bool = False
     dropout: Array | None = None
-    key: Array | None = None
+    key: Key | None = None
     weight: Array | None = None
     input_noise: Array | None = None
     mix: Array | None = None

@@ -43,7 +43,7 @@ _DECIBEL = float(np.log(10.0) / 10.0)
 
 
 def changed(
-    x: Array, length: Array, strengths: Mapping[str, Array], key: Array, silence: float
+    x: Array, length: Array, strengths: Mapping[str, Array], key: noise.Key, silence: float
 ) -> tuple[Array, Array]:
     """Change each spectrogram of a batch at random, all but its masks; see ``masked``.
 
@@ -94,7 +94,7 @@ def changed(
     return x, length
 
 
-def masked(x: Array, length: Array, strengths: Mapping[str, Array], key: Array) -> Array:
+def masked(x: Array, length: Array, strengths: Mapping[str, Array], key: noise.Key) -> Array:
     """Set stretches of time and ranges of bands to 0, the mean of what is standardised.
 
     Two of each, each as long as v · strength of the recording (or v · strength of the bands), at a
@@ -118,9 +118,9 @@ def masked(x: Array, length: Array, strengths: Mapping[str, Array], key: Array) 
     return x
 
 
-def _draws(key: Array, num_rows: int) -> Array:
+def _draws(key: noise.Key, num_rows: int) -> Array:
     # The barrier keeps XLA from computing small things again for every frame.
-    draws = noise.uniform(noise.fold(key, _SALT), (_NUM_DRAWS, num_rows))
+    draws = noise.uniform(noise.fold(key, _SALT), (_NUM_DRAWS, num_rows), axis=1)
     return lax.optimization_barrier(draws)
 
 

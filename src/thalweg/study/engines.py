@@ -191,6 +191,8 @@ class Engines:
                 [seeds[i] for i in members],
                 engine.steps(structure, epochs),
                 max(1, round(engine.steps(structure, epochs) / engine.evaluations(epochs))),
+                # Not if that meant compiling once more what is compiled for several.
+                alone=len(configs) == 1 and structure not in engine.plans,
             )
 
         # One of each structure first: the others find its program compiled.

@@ -49,6 +49,7 @@ def refit(
         [trial.seed for trial in replicates],
         total,
         max(1, total // engine.evaluations(epochs)),
+        alone=True,
     )
     cohort.advance(max(1, round(share * total)))
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from functools import cache
 from typing import Any
@@ -19,18 +20,26 @@ from thalweg.memory import host_bytes
 _YNN_OPTION = "xla_cpu_experimental_ynn_fusion_type"
 _YNN_PRODUCTS = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
 _YNN_FIRST_VERSION = (0, 10, 2)
+_EXCHANGE_TIMEOUTS = (
+    "xla_cpu_collective_call_terminate_timeout_seconds",
+    "xla_cpu_collective_call_warn_stuck_seconds",
+    "xla_cpu_collective_timeout_seconds",
+)
+MOST_DEVICES = 8
+"""Cores at most that share one network's batches: beyond, their exchanges would cost too much."""
 
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in text.split(".")[:3])
 
 
-def compiler_options(*, sequential: bool = False) -> dict[str, Any]:
+def compiler_options(*, sequential: bool = False, exchanging: bool = False) -> dict[str, Any]:
     """Return the options that a program is compiled with on the present backend.
 
     Args:
         sequential: order operations for one core: the program is one of many that run side by
             side, and its operations are too small to share out.
+        exchanging: the program runs on several cores, which wait for each other.
     """
     if jax.default_backend() != "cpu":
         return {}
@@ -39,15 +48,27 @@ def compiler_options(*, sequential: bool = False) -> dict[str, Any]:
         options[_YNN_OPTION] = _YNN_PRODUCTS
     if sequential:
         options["xla_cpu_enable_concurrency_optimized_scheduler"] = False
+    if exchanging:
+        # A process that was stopped (Ctrl-Z) and goes on must not take its pause for a deadlock.
+        options |= dict.fromkeys(_EXCHANGE_TIMEOUTS, 10**6)
+        # Each core has its part to do, and none to give away.
+        options["xla_cpu_multi_thread_eigen"] = False
+        options["xla_cpu_enable_concurrency_optimized_scheduler"] = False
     return options
 
 
 @cache
 def setup() -> None:
-    """Turn on the persistent compilation cache, unless the user has set one up already.
+    """Make a device of every core, and turn on the persistent compilation cache.
 
-    A cache that cannot be written is no reason to stop: JAX then compiles every time.
+    Neither where the user has set it up already. A cache that cannot be written is no reason to
+    stop: JAX then compiles every time.
     """
+    by_flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if jax.config.values["jax_num_cpu_devices"] < 0 and not by_flag:
+        # Too late where JAX has been used already: a network then trains on one core.
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", min(num_cores(), MOST_DEVICES))
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -65,8 +86,12 @@ def num_workers() -> int:
     On CPU one for each core: two blocks side by side use two cores 1.7 to 2 times better than one
     block whose small operations are split over both. An accelerator takes one at a time.
     """
-    if jax.default_backend() != "cpu":
-        return 1
+    setup()
+    return 1 if jax.default_backend() != "cpu" else num_cores()
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -25,6 +25,7 @@ from thalweg.models.base import cuts_of
 from thalweg.optim.external import EXTERNAL
 from thalweg.optim.schedules import PlateauState, plateau_init, plateau_update
 from thalweg.space import Config
+from thalweg.training import sharing
 from thalweg.training.engine import Engine, initial_carry
 from thalweg.training.member import Carry, Record
 from thalweg.training.plan import Plan
@@ -71,6 +72,15 @@ class _Block:
 class Cohort:
     """K Configs of one structure that train together.
 
+    Args:
+        engine: data and compiled programs.
+        configs: of all members.
+        seeds: of each.
+        total_steps: of a full training, which schedules go by.
+        steps_per_evaluation: between evaluations.
+        alone: nothing else trains meanwhile; the batches of a single member are then shared out
+            over the cores where that pays.
+
     Attributes:
         configs: each member's Config.
         seeds: each member's seed.
@@ -89,6 +99,8 @@ class Cohort:
         seeds: Sequence[int],
         total_steps: int,
         steps_per_evaluation: int,
+        *,
+        alone: bool = False,
     ) -> None:
         external = tuple(EXTERNAL)
         structures = {c.structure(external) for c in configs}
@@ -106,7 +118,8 @@ class Cohort:
                 "batch normalisation needs batches of two rows or more; got batch_size=1: "
                 "use normalisation='layer'"
             )
-        made = engine.compiled(self.structure, len(configs), self.steps_per_evaluation)
+        every = self.steps_per_evaluation
+        made = engine.compiled(self.structure, len(configs), every, alone=alone)
         self.member, self.plan, self._program = made.member, made.plan, made.advance
         self.num_params = count_params(self.member.network)
         num = len(configs)
@@ -392,7 +405,9 @@ class Cohort:
                 reached = first if stop() else self._target_step
                 break
             start = time.perf_counter()
-            rows = engine.train
+            rows, evaluated = None, engine.evaluated
+            if feed is None:
+                rows, evaluated = engine.rows_everywhere(plan.parts)
             index = zero_index if full else self._indices(block, first, length)
             if feed is not None:
                 size = plan.table_steps * self.batch_size
@@ -411,7 +426,7 @@ class Cohort:
                 np.int32(length),
                 np.int32(since),
                 rows,
-                engine.evaluated,
+                evaluated,
             )
             if since:
                 self._note(block, first + length, np.asarray(records))
@@ -523,6 +538,8 @@ def _take_rows(source: np.ndarray, plan: Plan) -> Callable[[Any], jax.Array]:
         rows = np.asarray(a)[source]
         if plan.width > 1:
             rows = rows.reshape(plan.groups, plan.width, *rows.shape[1:])
+        if plan.parts > 1:
+            return jax.device_put(rows, sharing.everywhere(plan.parts))
         return jnp.array(rows)
 
     return take

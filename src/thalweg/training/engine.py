@@ -20,10 +20,11 @@ from jax import lax
 from thalweg.errors import SpaceError
 from thalweg.models import InputShape, Network, build
 from thalweg.nn.initialisers import initial_params
+from thalweg.nn.noise import PartKey
 from thalweg.optim import rules
 from thalweg.space import Config, Structure
 from thalweg.task import Task
-from thalweg.training import backend
+from thalweg.training import backend, sharing
 from thalweg.training.buckets import MOST_BUCKETS, make_buckets
 from thalweg.training.feed import KEPT_FETCHES, Feed, TrainingData
 from thalweg.training.member import Carry, Features, Member, Record, Rows, step_key
@@ -33,6 +34,7 @@ from thalweg.training.plan import (
     Plan,
     check_memory,
     make_plan,
+    parts_of,
     step_flops,
 )
 from thalweg.training.programs import Program, compile_program, shapes_of
@@ -115,7 +117,8 @@ class Engine:
         self.class_share = self._class_share()
         self.compile_seconds = 0.0
         self.plans: dict[Structure, Plan] = {}
-        self._compiled: dict[tuple[Structure, int], _Compiled] = {}
+        self._compiled: dict[tuple[Structure, int, int], _Compiled] = {}
+        self._everywhere: dict[int, tuple[Rows, Rows]] = {}
         self._lock = threading.Lock()
 
     def _held_out_rows(self) -> np.ndarray:
@@ -213,8 +216,23 @@ class Engine:
         """Return the number of steps in so many epochs, at least one."""
         return max(1, round(epochs * self.data.num_rows / self.batch_size(structure)))
 
-    def plan(self, structure: Structure, num_members: int, steps_per_evaluation: int) -> Plan:
-        """Return how a cohort of a structure would be laid out."""
+    def parts(self, structure: Structure) -> int:
+        """Return how many cores share the batches of a network that trains alone."""
+        if self.platform != "cpu" or self.workers == 1 or self.feed is not None:
+            return 1
+        cores = min(self.workers, jax.device_count())
+        batch_size, kind = self.batch_size(structure), self.task.kind
+        return parts_of(self.network(structure), self.features, kind, batch_size, cores)
+
+    def plan(
+        self,
+        structure: Structure,
+        num_members: int,
+        steps_per_evaluation: int,
+        *,
+        alone: bool = False,
+    ) -> Plan:
+        """Return how a cohort of a structure would be laid out (``alone``: nothing beside it)."""
         network = self.network(structure)
         external = self.features.external
         num_slots = external.num_slots if external else len(self.features.uses.state)
@@ -232,6 +250,7 @@ class Engine:
             num_slots=num_slots + self.features.ema,
             workers=self.workers,
             platform=self.platform,
+            parts=self.parts(structure) if alone and num_members == 1 else 1,
         )
 
     def member_bytes(self, structure: Structure) -> int:
@@ -239,22 +258,27 @@ class Engine:
         return self.plan(structure, 1, 1).member_bytes
 
     def compiled(
-        self, structure: Structure, num_members: int, steps_per_evaluation: int
+        self,
+        structure: Structure,
+        num_members: int,
+        steps_per_evaluation: int,
+        *,
+        alone: bool = False,
     ) -> _Compiled:
         """Return the program of a structure, compiled at the first request."""
         network = self.network(structure)
-        plan = self.plan(structure, num_members, steps_per_evaluation)
+        plan = self.plan(structure, num_members, steps_per_evaluation, alone=alone)
         known_plan = self.plans.get(structure)
-        if known_plan is not None and known_plan.table_steps >= plan.table_steps:
+        if plan.parts == 1 and known_plan and known_plan.table_steps >= plan.table_steps:
             plan = known_plan
         with self._lock:
-            for (known, _), made in self._compiled.items():
+            for (known, _, parts), made in self._compiled.items():
                 # A program for larger blocks serves fewer members too.
-                if known == structure and made.plan.table_steps >= plan.table_steps:
+                fits = made.plan.table_steps >= plan.table_steps and parts == plan.parts
+                if known == structure and fits:
                     return made
-        check_memory(
-            plan, num_members, self.resident_bytes, self.workers, backend.available_bytes()
-        )
+        resident = self.resident_bytes * (plan.parts + (plan.parts > 1))
+        check_memory(plan, num_members, resident, self.workers, backend.available_bytes())
         member = Member(
             network,
             self.task,
@@ -263,13 +287,26 @@ class Engine:
             self.num_validation,
             plan.chunk,
             self.buckets.widths if self.buckets else (),
+            plan.parts,
         )
         made = _Compiled(member, plan, self._compile(member, structure, plan))
         with self._lock:
             self.compile_seconds += made.advance.compile_seconds
-            self._compiled[structure, plan.block] = made
-            self.plans[structure] = made.plan
+            self._compiled[structure, plan.block, plan.parts] = made
+            if plan.parts == 1:
+                self.plans[structure] = made.plan
         return made
+
+    def rows_everywhere(self, parts: int) -> tuple[Rows, Rows]:
+        """Return the training rows and those evaluated, on every core that shares a batch."""
+        assert self.train is not None
+        if parts == 1:
+            return self.train, self.evaluated
+        with self._lock:
+            if parts not in self._everywhere:
+                both = self.train, self.evaluated
+                self._everywhere[parts] = jax.device_put(both, sharing.everywhere(parts))
+            return self._everywhere[parts]
 
     def _compile(self, member: Member, structure: Structure, plan: Plan) -> Program:
         batch_size = self.batch_size(structure)
@@ -297,12 +334,18 @@ class Engine:
             shapes_of(self.evaluated),
         )
         small = plan.width * step_flops(member.network, batch_size) < FLOPS_WORTH_SHARING
+        program = _advance(member, plan, full)
+        if plan.parts > 1:
+            program = sharing.over_parts(program, plan.parts)
+            arguments = sharing.shapes_everywhere(arguments, plan.parts)
         return compile_program(
-            _advance(member, plan, full),
+            program,
             arguments,
             donate=(0,),
             sequential=small,
-            made_from=(member, plan, full),
+            exchanging=plan.parts > 1,
+            # The text of a program for several cores could only be read on as many: not kept.
+            made_from=(member, plan, full) if plan.parts == 1 else None,
         )
 
 
@@ -370,10 +413,13 @@ def initial_carry(
     )
 
 
-def _batch(train: Rows, index: Any, bucketed: bool) -> Rows:
-    if not bucketed:
-        return train.take(index)
-    return train.take(index[:-1])._replace(bucket=index[-1])
+def _batch(train: Rows, index: Any, bucketed: bool, parts: int) -> Rows:
+    bucket = None
+    if bucketed:
+        index, bucket = index[:-1], index[-1]
+    if parts > 1:
+        index = sharing.own(index, parts)
+    return train.take(index)._replace(bucket=bucket)
 
 
 def _advance(member: Member, plan: Plan, full: bool) -> Callable[..., Any]:
@@ -393,8 +439,13 @@ def _advance(member: Member, plan: Plan, full: bool) -> Callable[..., Any]:
     ) -> Any:
         def one_group(group: Any, carry: Any) -> Any:
             def body(t: Any, carry: Any) -> Any:
-                rows = train if full else _batch(train, index[group, t], bool(member.widths))
                 key = step_key(keys[group], first_step + t)
+                if full:
+                    rows = train if plan.parts == 1 else sharing.own(train, plan.parts)
+                else:
+                    rows = _batch(train, index[group, t], bool(member.widths), plan.parts)
+                if plan.parts > 1:
+                    key = PartKey(key, sharing.part(), plan.parts)
                 row = table[group, t]
                 if plan.width == 1:
                     return member.step(carry, rows, row[0], key)

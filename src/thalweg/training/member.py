@@ -26,6 +26,7 @@ from thalweg.optim.external import External
 from thalweg.optim.losses import metric_outputs, mixed_loss, weighted_mean
 from thalweg.optim.metrics import METRICS
 from thalweg.task import Task
+from thalweg.training import sharing
 from thalweg.training.packing import Packing
 
 Tree = dict[str, Any]
@@ -189,6 +190,7 @@ class Member:
             the training set.
         chunk: rows that are predicted at a time in an evaluation; all at once where None.
         widths: lengths that a step's rows may be cut to, see ``buckets.py``; empty for none.
+        parts: cores that share each batch, see ``sharing.py``.
     """
 
     network: Network
@@ -198,6 +200,7 @@ class Member:
     num_validation: int
     chunk: int | None = None
     widths: tuple[Mapping[str, int], ...] = ()
+    parts: int = 1
 
     @cached_property
     def packing(self) -> Packing:
@@ -211,9 +214,12 @@ class Member:
     # ------------------------------------------------------------------------------------- loss
 
     def loss(
-        self, params: Tree, state: Tree, rows: Rows, scalars: Tree, key: Array
+        self, params: Tree, state: Tree, rows: Rows, scalars: Tree, key: noise.Key
     ) -> tuple[Array, tuple[Tree, Array]]:
-        """Return a batch's mean loss, and with it (new state, the same loss)."""
+        """Return a batch's mean loss (what its rows add to it, where cores share the batch).
+
+        With it come the new state and the same loss.
+        """
         features = self.features
         weight = rows.weight
         if features.class_weight:
@@ -243,9 +249,11 @@ class Member:
             other = self._loss_of(outputs, rows.target[::-1], scalars)
             per_row = share * per_row + (1.0 - share) * other
         value = weighted_mean(per_row, weight)
+        if self.parts > 1:
+            value = value * sharing.share_of(weight, self.parts)
         return value, (state, value)
 
-    def _move(self, rows: Rows, strengths: Tree, key: Array) -> tuple[Rows, Tree]:
+    def _move(self, rows: Rows, strengths: Tree, key: noise.Key) -> tuple[Rows, Tree]:
         """Move images and targets alike; return them and the strengths of the other changes."""
         image, target = geometry.together(
             self.task.kind, rows.fields["image"], rows.target, strengths, key
@@ -271,7 +279,7 @@ class Member:
         return {name: scalars[f"loss:{name}"] for name in self.features.losses}
 
     def gradients(
-        self, carry: Carry, rows: Rows, scalars: Tree, key: Array
+        self, carry: Carry, rows: Rows, scalars: Tree, key: noise.Key
     ) -> tuple[Array, Tree, Tree]:
         """Return loss, clipped gradients (penalties included) and the new state."""
         if rows.bucket is not None:
@@ -292,6 +300,8 @@ class Member:
             )
 
         (value, (state, _)), grads = self._by_length(both, rows)
+        if self.parts > 1:
+            value, grads = sharing.total((value, grads))
         if features.l1 or features.l2:
             # The penalties' own gradients: l1·sign(w) + l2·w on kernels and embeddings.
             regularised = regularised_names(self.network)
@@ -337,7 +347,7 @@ class Member:
 
     # ------------------------------------------------------------------------------------- step
 
-    def step(self, carry: Carry, rows: Rows, row: Array, key: Array) -> Carry:
+    def step(self, carry: Carry, rows: Rows, row: Array, key: noise.Key) -> Carry:
         """Take one optimisation step.
 
         Args:
@@ -384,7 +394,7 @@ class Member:
         value: Array,
         rows: Rows,
         scalars: Tree,
-        key: Array,
+        key: noise.Key,
     ) -> tuple[Tree, Any]:
         external = self.features.external
         assert external is not None
@@ -426,6 +436,11 @@ class Member:
 
     def _by_chunk(self, function: Callable[[Any], Any], rows: Any) -> Any:
         """Return ``function`` of a tree of rows [N, …], computed on some of them at a time."""
+        if self.parts > 1:
+            return sharing.by_parts(lambda own: self._chunked(function, own), rows, self.parts)
+        return self._chunked(function, rows)
+
+    def _chunked(self, function: Callable[[Any], Any], rows: Any) -> Any:
         num = jax.tree.leaves(rows)[0].shape[0]
         if self.chunk is None or self.chunk >= num:
             return function(rows)

@@ -24,6 +24,7 @@ from typing import Any
 
 from thalweg.errors import ResourceError
 from thalweg.models.base import Network, activation_floats, count_params
+from thalweg.training.member import Features
 
 GROUPS = 4
 MAX_TABLE_STEPS = 1024
@@ -42,6 +43,27 @@ CACHE_BYTES = 1 << 20
 # Activations of the rows that an evaluation predicts at a time.
 CHUNK_BYTES = 32 << 20
 
+ROW_BY_ROW = (
+    "regression",
+    "binary",
+    "multiclass",
+    "multilabel",
+    "segmentation",
+    "transcription",
+    "reconstruction",
+    "translation",
+)
+"""Kinds of tasks whose losses take each row by itself, and not by the others of its batch."""
+
+# Rows of a part at least: products of fewer are no faster.
+FEWEST_ROWS = 8
+# A lone member's batch is shared out over cores from half a millisecond of arithmetic on, where an
+# exchange of 33,000 gradients takes 22 µs. Each gradient costs about 1 ns to exchange, and every
+# core updates all weights: with little arithmetic for each of them (wide layers, few rows) nothing
+# is won.
+FLOPS_WORTH_AN_EXCHANGE = 4e7
+FLOPS_WORTH_A_GRADIENT = 400.0
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -54,6 +76,7 @@ class Plan:
         member_bytes: memory of one member's weights, optimizer state and best weights.
         batch_bytes: memory of one member's activations and gradients during a step or evaluation.
         chunk: rows predicted at a time in an evaluation.
+        parts: cores that share the batches of a lone member, see ``sharing.py``.
     """
 
     width: int
@@ -62,6 +85,7 @@ class Plan:
     member_bytes: int
     batch_bytes: int
     chunk: int
+    parts: int = 1
 
     @property
     def block(self) -> int:
@@ -93,6 +117,7 @@ def make_plan(
     platform: str,
     most_steps: int | None = None,
     chunk_bytes: int = CHUNK_BYTES,
+    parts: int = 1,
 ) -> Plan:
     """Lay out a cohort by the cost model that the table above was measured for.
 
@@ -107,6 +132,7 @@ def make_plan(
         platform: JAX's name of the backend.
         most_steps: steps that a call may take where their rows are fetched for it.
         chunk_bytes: activations of the rows that an evaluation predicts at a time.
+        parts: cores that share each batch.
 
     Returns:
         The layout; the same arguments always give the same one.
@@ -142,7 +168,30 @@ def make_plan(
     if most_steps is not None:
         # The rows fetched for a call are those of one seed.
         groups, steps = 1, min(steps, most_steps)
-    return Plan(width, groups, steps, member_bytes, batch_bytes, chunk)
+    return Plan(width, groups, steps, member_bytes, batch_bytes, chunk, parts)
+
+
+def parts_of(network: Network, features: Features, kind: str, batch_size: int, cores: int) -> int:
+    """Return the parts that a lone network's batches are cut into; 1 where it trains on one core.
+
+    Batch normalisation, mixtures of rows and some losses take a batch as a whole, and structural
+    optimizers evaluate it themselves.
+
+    Args:
+        network: the member's network.
+        features: what its program contains.
+        kind: kind of the task.
+        batch_size: rows in a step.
+        cores: devices of this process, one for each core.
+    """
+    whole = features.mixup or features.cutmix or features.external is not None or network.state()
+    if whole or kind not in ROW_BY_ROW:
+        return 1
+    flops = step_flops(network, batch_size)
+    if flops < max(FLOPS_WORTH_AN_EXCHANGE, FLOPS_WORTH_A_GRADIENT * count_params(network)):
+        return 1
+    divisors = [n for n in range(1, cores + 1) if batch_size % n == 0]
+    return max(n for n in divisors if n == 1 or batch_size // n >= FEWEST_ROWS)
 
 
 def step_flops(network: Network, batch_size: int) -> float:

@@ -50,6 +50,7 @@ def compile_program(
     donate: tuple[int, ...] = (),
     *,
     sequential: bool = False,
+    exchanging: bool = False,
     made_from: Any = None,
 ) -> Program:
     """Compile ``function`` for arguments of these shapes.
@@ -59,6 +60,7 @@ def compile_program(
         arguments: arrays, or ``jax.ShapeDtypeStruct``, in its argument order.
         donate: positions of arguments whose memory the result may take over.
         sequential: whether its operations are too small to run side by side.
+        exchanging: whether it runs on several cores, which wait for each other.
         made_from: all values that the function closes over (dataclasses, arrays, plain values), by
             which its text is kept; None keeps none.
     """
@@ -67,7 +69,8 @@ def compile_program(
     text = None if made_from is None else _exported(function, arguments, made_from)
     jitted = jax.jit(function if text is None else text.call, donate_argnums=donate)
     lowered = jitted.lower(*arguments)
-    compiled = lowered.compile(compiler_options=backend.compiler_options(sequential=sequential))
+    options = backend.compiler_options(sequential=sequential, exchanging=exchanging)
+    compiled = lowered.compile(compiler_options=options)
     analysis = compiled.memory_analysis()
     peak = int(getattr(analysis, "temp_size_in_bytes", 0) or 0)
     return Program(compiled, time.perf_counter() - start, peak)
