@@ -17,9 +17,10 @@ from thalweg.errors import SpaceError
 from thalweg.optim.rules import RULES
 from thalweg.space import INITIALISERS, Config
 from thalweg.training import engine as engines
-from thalweg.training.cohort import Cohort, run_tasks
+from thalweg.training.cohort import Cohort
 from thalweg.training.engine import Engine
 from thalweg.training.scalars import batch_indices, features_of
+from thalweg.training.side_by_side import run_tasks
 
 SMALL = {"depth": 1, "width": 8, "batch_size": 16, "normalisation": "batch", "activation": "tanh"}
 # The middle kernel is too large to be packed with the others.

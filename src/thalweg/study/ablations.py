@@ -14,8 +14,9 @@ from thalweg.errors import ThalwegError
 from thalweg.space import Config
 from thalweg.study.engines import Engines, structure_of
 from thalweg.study.records import Trial, finite
-from thalweg.training.cohort import Cohort, run_tasks
+from thalweg.training.cohort import Cohort
 from thalweg.training.member import AUGMENTATIONS, Features
+from thalweg.training.side_by_side import run_tasks
 
 SWITCHES = ("dropout", "weight_decay", "l1", "l2", "label_smoothing", "mixup", "input_noise")
 """Regularisers that are off at 0."""

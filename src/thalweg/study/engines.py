@@ -13,11 +13,12 @@ from thalweg.study.pacing import MAX_BRACKET
 from thalweg.task import Task
 from thalweg.training import backend
 from thalweg.training.buckets import MOST_BUCKETS
-from thalweg.training.cohort import Cohort, run_tasks
+from thalweg.training.cohort import Cohort
 from thalweg.training.engine import Engine
 from thalweg.training.feed import TrainingData
 from thalweg.training.plan import Plan, estimated_step_seconds
 from thalweg.training.scalars import features_of
+from thalweg.training.side_by_side import run_tasks
 
 BUCKET_SECONDS = 60.0
 """Budget that a length which is compiled for should have: a Transformer's takes 7 s of one core."""

@@ -26,8 +26,8 @@ from thalweg.study.outcome import Weights
 from thalweg.study.pacing import member_epoch_seconds
 from thalweg.study.records import Phase, Trial
 from thalweg.task import Task
-from thalweg.training.cohort import run_tasks
 from thalweg.training.feed import TrainingData
+from thalweg.training.side_by_side import run_tasks
 
 DEFAULT_POINTS = 16
 LEAST_POINTS = 5

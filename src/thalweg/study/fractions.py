@@ -10,8 +10,9 @@ import numpy as np
 
 from thalweg.study.engines import Engines, structure_of
 from thalweg.study.records import Trial, finite
-from thalweg.training.cohort import Cohort, run_tasks
+from thalweg.training.cohort import Cohort
 from thalweg.training.feed import TrainingData
+from thalweg.training.side_by_side import run_tasks
 
 FRACTIONS = (0.125, 0.25, 0.5)
 MOST_REPLICATES = 3

@@ -48,8 +48,8 @@ from thalweg.study.settings import Settings
 from thalweg.study.store import Store
 from thalweg.study.timeplan import TimePlan
 from thalweg.task import Task
-from thalweg.training.cohort import run_tasks
 from thalweg.training.feed import TrainingData
+from thalweg.training.side_by_side import run_tasks
 
 MOST_ASKED = 100
 SMALLEST_PART = 8

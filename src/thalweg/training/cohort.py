@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ from thalweg.training.scalars import (
     scalars_of,
     schedule_of,
 )
+from thalweg.training.side_by_side import run_tasks
 
 TABLE_BYTES = 64 << 20
 
@@ -555,27 +556,3 @@ def _host_rows(slots: np.ndarray, plan: Plan) -> Callable[[Any], np.ndarray]:
         return host[slots]
 
     return read
-
-
-def run_tasks(
-    tasks: Sequence[Callable[[], None]], pool: ThreadPoolExecutor | None, workers: int
-) -> None:
-    """Run callables on a pool (one of ``workers`` threads by default) and wait for all.
-
-    Raises:
-        The first exception that one of them raised, after the others have ended.
-    """
-    if len(tasks) == 1 or workers == 1:
-        for task in tasks:
-            task()
-        return
-    own = pool or ThreadPoolExecutor(workers, thread_name_prefix="thalweg")
-    try:
-        futures: list[Future[None]] = [own.submit(task) for task in tasks]
-        for future in futures:
-            future.exception()
-        for future in futures:
-            future.result()
-    finally:
-        if pool is None:
-            own.shutdown()

@@ -7,7 +7,7 @@ its last text does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -18,8 +18,10 @@ from thalweg.models.translators import Translator
 from thalweg.nn.beams import ALPHA, beam_search
 from thalweg.nn.layers import Context
 from thalweg.optim.text import FROM_COUNTS, token_counts
+from thalweg.training.backend import num_workers
 from thalweg.training.plan import power_of_two
 from thalweg.training.programs import Program, compile_program, shapes_of
+from thalweg.training.side_by_side import run_tasks
 
 PAD, START, END = 0, 2, 3
 """Ids of the marks in every vocabulary made here."""
@@ -119,18 +121,26 @@ def write(
     length = (source != PAD).sum(axis=1)
     order = np.lexsort((limits, length))
     size = min(batch, power_of_two(max(num, 1)))
+    work = []
     for start in range(0, num, size):
         rows = order[start : start + size]
         width = _fitting(int(length[rows].max()), source.shape[1])
         steps = _fitting(int(limits[rows].max()), longest)
-        chosen = np.resize(rows, size)
         program = _writer(network, (size, width, key), num_beams, steps, alpha)
+        work.append((rows, width, steps, program))
+
+    def written(rows: np.ndarray, width: int, steps: int, program: Program) -> None:
+        chosen = np.resize(rows, size)
         tokens = program.call(
             params,
             np.ascontiguousarray(source[chosen, :width], np.int32),
             limits[chosen].astype(np.int32),
         )
         out[rows, :steps] = np.asarray(tokens)[: len(rows)]
+
+    # Batches side by side use the cores better than the operations of one. The longest come first:
+    # none is left to one core at the end.
+    run_tasks([partial(written, *item) for item in reversed(work)], None, num_workers())
     return out
 
 
