@@ -14,6 +14,7 @@ import thalweg as tw
 from thalweg.errors import RunError
 from thalweg.study import keeper
 from thalweg.study.journal import Journal
+from thalweg.study.pacing import part_of_way
 from thalweg.training.cohort import Cohort
 
 OPTIONS = {
@@ -165,6 +166,14 @@ def test_long_rungs_are_left_for_checkpoints(tables, whole, tmp_path, kill, monk
         start(tables, run)
     kill(-1)
     assert_same(tw.resume(run), whole)
+
+
+def test_a_long_rung_is_left_at_every_evaluation_wherever_they_lie() -> None:
+    for every in (3, 7, 8, 14):
+        found = {part_of_way(0, 15, part / 20, every) for part in range(1, 20)}
+        assert found - {0} == set(range(every, 15, every))
+    # A rung that begins between two evaluations.
+    assert {part_of_way(10, 30, part / 20, 8) for part in range(1, 20)} - {8} == {16, 24}
 
 
 def test_without_weights_the_rungs_are_trained_again(tables, whole, tmp_path, kill, monkeypatch):

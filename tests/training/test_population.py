@@ -307,6 +307,13 @@ def test_an_error_in_one_block_reaches_the_caller():
     assert sorted(done) == [1, 2]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_work_side_by_side_says_how_far_it_is(workers: int) -> None:
+    heard: list[tuple[int, int]] = []
+    run_tasks([lambda: None] * 3, None, workers, lambda *so_far: heard.append(so_far))
+    assert heard == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_stopping_ends_at_an_evaluation_and_can_go_on():
     config = together("small").configs[0]
     cohort = Cohort(engine_of("small"), [config], [0], 20, 5)

@@ -33,7 +33,7 @@ from thalweg.study.listener import Listener, Silent
 from thalweg.study.notebook import Notebook
 from thalweg.study.objectives import cost_of, retold, who_is_better
 from thalweg.study.outcome import Outcome, Weights
-from thalweg.study.pacing import affordable_finalists, bracket_size
+from thalweg.study.pacing import affordable_finalists, bracket_size, part_of_way
 from thalweg.study.pilot import fly
 from thalweg.study.records import Phase, Trial
 from thalweg.study.rounds import (
@@ -58,6 +58,8 @@ SMALLEST_PART = 8
 WAIT_SECONDS = 0.3
 CHECKPOINT_SECONDS = 60.0
 """Seconds of training between two checkpoints, in rungs that take longer."""
+TELL_SECONDS = 5.0
+"""Seconds after which the listener hears how far a part of a rung is."""
 MUCH_SLOWER = 1.5
 """Trainings that take so many times as long as was measured are planned anew."""
 
@@ -583,9 +585,14 @@ class Study:
         clock, ledger = self.time.clock, self.ledger
         start = clock.elapsed()
         # A long rung is left at some evaluations on the way, for a checkpoint.
-        for left in range(self._num_checkpoints(bracket), 0, -1):
+        first = [cohort.step for _, cohort in bracket.groups]
+        num = self._num_checkpoints(bracket)
+        for part in range(1, num + 1):
             before, epochs = clock.elapsed(), ledger.member_epochs
-            moved, member_steps = self._move(bracket, bracket.level, 1.0 / left)
+            moved, member_steps = self._move(bracket, bracket.level, part / num, first)
+            if not moved and part < num and not self._stop():
+                # No evaluation lies in this part of the way.
+                continue
             for members, cohort in moved:
                 for k in cohort.members:
                     ledger.note(bracket.trials[members[k]], cohort, k, bracket.rung)
@@ -595,7 +602,7 @@ class Study:
                 self.pace = took / (ledger.member_epochs - epochs)
             self._tell(bracket.phase, bracket.label, member_steps / took)
             ledger.keep_weights(bracket.groups, bracket.trials)
-            if left == 1 or self._stop():
+            if part == num or self._stop():
                 break
             self._save(bracket)
         return clock.elapsed() - start
@@ -615,13 +622,16 @@ class Study:
             seconds /= self.engines.workers
         return max(1, int(seconds / CHECKPOINT_SECONDS))
 
-    def _move(self, bracket: Bracket, level: float, part: float = 1.0) -> tuple[list[Group], int]:
+    def _move(
+        self, bracket: Bracket, level: float, part: float = 1.0, first: Sequence[int] = ()
+    ) -> tuple[list[Group], int]:
         """Take a bracket some of the way to so many epochs.
 
         Args:
             bracket: what trains.
             level: epochs where the way ends.
             part: how much of the way; but for all of it, it ends at an evaluation.
+            first: the step of each cohort where the way began, for a part of it.
 
         Returns:
             Who had any way to go, and the steps taken, summed over members.
@@ -630,20 +640,31 @@ class Study:
             self.at.train_start = self.time.clock.elapsed()
         tasks: list[Callable[[], None]] = []
         moved, before = [], 0
-        for group in bracket.groups:
+        for number, group in enumerate(bracket.groups):
             cohort = group.cohort
             target = cohort.engine.steps(cohort.structure, level)
             if part < 1.0:
-                every = cohort.steps_per_evaluation
-                target = int((cohort.step + part * (target - cohort.step)) // every) * every
+                target = part_of_way(first[number], target, part, cohort.steps_per_evaluation)
             if cohort.members and target > cohort.step:
                 tasks += cohort.tasks(target - cohort.step, self._stop)
                 moved.append(group)
                 before += len(cohort.members) * cohort.step
-        run_tasks(tasks, self.engines.pool, self.engines.workers)
+        run_tasks(tasks, self.engines.pool, self.engines.workers, self._heard(bracket))
         for group in moved:
             group.cohort.finish()
         return moved, sum(len(c.members) * c.step for _, c in moved) - before
+
+    def _heard(self, bracket: Bracket) -> Callable[[int, int], None]:
+        """Return what tells, in a rung that takes minutes, how much of the way is done."""
+        told = time.monotonic()
+
+        def done(num: int, total: int) -> None:
+            nonlocal told
+            if time.monotonic() - told >= TELL_SECONDS:
+                told = time.monotonic()
+                self._tell(bracket.phase, f"{bracket.label}, {num} of {total} done", 0.0)
+
+        return done
 
     def _save(self, bracket: Bracket, over: bool = False) -> None:
         """Write down where the study stands."""

@@ -66,6 +66,18 @@ def member_epoch_seconds(
     return timed(steps) * steps_per_epoch / (steps * num_members)
 
 
+def part_of_way(first: int, last: int, part: float, every: int) -> int:
+    """Return the last evaluation within a part of the way from one step to another.
+
+    Args:
+        first: step where the way begins.
+        last: step where it ends.
+        part: of the way, below 1.
+        every: steps between evaluations.
+    """
+    return int((first + part * (last - first)) // every) * every
+
+
 def bracket_size(settings: Settings, member_epochs: float, epochs: float, most: int) -> int:
     """Return how many Configs a bracket of so many member-epochs can start with.
 
