@@ -89,8 +89,8 @@ def fit(
     task: Annotated[
         str | None,
         typer.Option(
-            help="regression, binary, multiclass or multilabel; images: also segmentation, "
-            "detection or embedding; texts: also language; recordings: also transcription; tables "
+            help="regression, classification (binary or multiclass) or multilabel; images: also "
+            "segmentation, detection or embedding; texts: also language; recordings: also transcription; tables "
             "and images: also reconstruction. Inferred by default."
         ),
     ] = None,
@@ -830,6 +830,9 @@ def _print_study(console: Any, study: Any) -> None:
         console.print(line, markup=False, soft_wrap=True)
     if study.directory is not None:
         path = study.directory.path
+        if study.directory.was_interrupted:
+            line = f"cut short by Ctrl-C: thalweg resume {path} goes on from here"
+            console.print(line, markup=False, soft_wrap=True)
         console.print(f"model:  {study.directory.model_path}", markup=False, soft_wrap=True)
         console.print(f"report: {study.directory.report_path}", markup=False, soft_wrap=True)
         console.print(f"next:   thalweg predict {path} NEW_ROWS.csv", markup=False, soft_wrap=True)

@@ -58,6 +58,7 @@ def test_ctrl_c_ends_with_what_has_been_found_so_far(tables, tmp_path):
         process.kill()
     assert process.returncode == 0, err
     assert "Ending with what has been found so far" in err
+    assert f"thalweg resume {tmp_path / 'run'} goes on" in err.replace("\n", "")
     assert "Traceback" not in err
     summary = json.loads(out.splitlines()[-1])
     assert "interrupted" in summary["plan"]["stopped"]

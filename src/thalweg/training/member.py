@@ -250,7 +250,9 @@ class Member:
             per_row = share * per_row + (1.0 - share) * other
         value = weighted_mean(per_row, weight)
         if self.parts > 1:
-            value = value * sharing.share_of(weight, self.parts)
+            # A batch of windows of a text is the mean over its tokens.
+            counts = rows.target if self.task.kind == "language" else weight
+            value = value * sharing.share_of(counts, self.parts)
         return value, (state, value)
 
     def _move(self, rows: Rows, strengths: Tree, key: noise.Key) -> tuple[Rows, Tree]:

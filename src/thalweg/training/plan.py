@@ -43,7 +43,8 @@ CACHE_BYTES = 1 << 20
 # Activations of the rows that an evaluation predicts at a time.
 CHUNK_BYTES = 32 << 20
 
-ROW_BY_ROW = (
+SHARED = (
+    "language",
     "regression",
     "binary",
     "multiclass",
@@ -53,7 +54,7 @@ ROW_BY_ROW = (
     "reconstruction",
     "translation",
 )
-"""Kinds of tasks whose losses take each row by itself, and not by the others of its batch."""
+"""Kinds of tasks whose losses add up over rows, and take no row by the others of its batch."""
 
 # Rows of a part at least: products of fewer are no faster.
 FEWEST_ROWS = 8
@@ -185,7 +186,7 @@ def parts_of(network: Network, features: Features, kind: str, batch_size: int, c
         cores: devices of this process, one for each core.
     """
     whole = features.mixup or features.cutmix or features.external is not None or network.state()
-    if whole or kind not in ROW_BY_ROW:
+    if whole or kind not in SHARED:
         return 1
     flops = step_flops(network, batch_size)
     if flops < max(FLOPS_WORTH_AN_EXCHANGE, FLOPS_WORTH_A_GRADIENT * count_params(network)):
