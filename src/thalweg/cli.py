@@ -90,8 +90,8 @@ def fit(
         str | None,
         typer.Option(
             help="regression, classification (binary or multiclass) or multilabel; images: also "
-            "segmentation, detection or embedding; texts: also language; recordings: also transcription; tables "
-            "and images: also reconstruction. Inferred by default."
+            "segmentation, detection or embedding; texts: also language; recordings: also "
+            "transcription; tables and images: also reconstruction. Inferred by default."
         ),
     ] = None,
     model: Annotated[
