@@ -179,12 +179,21 @@ def test_a_member_that_diverges_is_frozen_on_all_cores(any_size: None) -> None:
     assert not cohort.alive[0]
 
 
+def some_boxes(rng: np.random.Generator) -> np.ndarray:
+    """Return two boxes an image, left, top, right, bottom and class; some of them none."""
+    corner = rng.uniform(0, 12, (8, 2, 2))
+    size = rng.uniform(4, 10, (8, 2, 2))
+    kind = rng.integers(-1, 3, (8, 2, 1))
+    return np.concatenate([corner, corner + size, kind], axis=-1).astype(np.float32)
+
+
 LOSS_SHAPES: dict[str, tuple[tuple[int, ...], Any]] = {
     "regression": ((3,), lambda rng: rng.normal(size=(8, 3)).astype(np.float32)),
     "binary": ((1,), lambda rng: rng.integers(0, 2, 8).astype(np.int32)),
     "multiclass": ((4,), lambda rng: rng.integers(0, 4, 8).astype(np.int32)),
     "multilabel": ((4,), lambda rng: rng.integers(0, 2, (8, 4)).astype(np.float32)),
     "segmentation": ((5, 5, 3), lambda rng: rng.integers(0, 3, (8, 5, 5)).astype(np.int32)),
+    "detection": ((6, 6, 3 + 4), some_boxes),
     "transcription": ((9, 5), lambda rng: rng.integers(1, 4, (8, 3)).astype(np.int32)),
     "reconstruction": ((7,), lambda rng: rng.normal(size=(8, 4)).astype(np.float32)),
     "translation": ((6, 5), lambda rng: rng.integers(0, 5, (8, 6)).astype(np.int32)),

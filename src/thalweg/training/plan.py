@@ -50,6 +50,7 @@ SHARED = (
     "multiclass",
     "multilabel",
     "segmentation",
+    "detection",
     "transcription",
     "reconstruction",
     "translation",
