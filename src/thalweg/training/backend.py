@@ -41,7 +41,7 @@ def compiler_options(*, sequential: bool = False, exchanging: bool = False) -> d
             side, and its operations are too small to share out.
         exchanging: the program runs on several cores, which wait for each other.
     """
-    if jax.default_backend() != "cpu":
+    if not on_cpu():
         return {}
     options: dict[str, Any] = {}
     if _version(jaxlib_version) >= _YNN_FIRST_VERSION:
@@ -75,9 +75,15 @@ def setup() -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+def first_device() -> Any:
+    """Return the device that programs run on unless they say otherwise; sets JAX up."""
+    setup()
+    return jax.devices()[0]
+
+
 def on_cpu() -> bool:
     """Whether programs run on the CPU."""
-    return jax.default_backend() == "cpu"
+    return first_device().platform == "cpu"
 
 
 def num_workers() -> int:
@@ -86,8 +92,7 @@ def num_workers() -> int:
     On CPU one for each core: two blocks side by side use two cores 1.7 to 2 times better than one
     block whose small operations are split over both. An accelerator takes one at a time.
     """
-    setup()
-    return 1 if jax.default_backend() != "cpu" else num_cores()
+    return num_cores() if on_cpu() else 1
 
 
 def num_cores() -> int:
@@ -97,7 +102,7 @@ def num_cores() -> int:
 
 def device_name() -> str:
     """Return the device's kind in words, such as ``cpu (2 cores)``."""
-    device = jax.devices()[0]
+    device = first_device()
     if device.platform == "cpu":
         return f"cpu ({num_workers()} cores)"
     return f"{device.platform} ({device.device_kind})"
@@ -112,7 +117,7 @@ def available_bytes() -> int:
     Raises:
         OptionError: where ``THALWEG_MEMORY`` is no amount of memory.
     """
-    device = jax.devices()[0]
+    device = first_device()
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(0.85 * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
