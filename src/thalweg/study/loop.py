@@ -236,10 +236,13 @@ class Study:
         epochs = at.plan["epochs"]
         each = at.speed * epochs
         takes = f"{each:.3g} s" if each >= 1 else f"{each * 1000:.3g} ms"
+        num, how_often = settings.num_finalists, self._how_often(settings.num_replicates)
+        then = f", then {num} finalists {how_often}" if num else ""
+        if num and not at.plan["confirm_seconds"]:
+            then = ", too dear to be confirmed under fresh seeds"
         self.listener.plan(
             f"brackets of about {at.plan['first_bracket']} configurations of up to {epochs:g} "
-            f"epochs ({takes} each), then {settings.num_finalists} finalists "
-            f"{self._how_often(settings.num_replicates)}; {time.clock.left():.0f} s left"
+            f"epochs ({takes} each){then}; {time.clock.left():.0f} s left"
         )
         limit = settings.budget.trials or math.inf
         time.set_aside = time.confirm_seconds(epochs * at.speed)

@@ -89,7 +89,8 @@ class TimePlan:
         ablation = self._looking(ablations.num_trainings(settings.num_replicates), epochs * speed)
         left = max(self.clock.left() - self.reserve, 0.1)
         confirm = self.confirm_seconds(epochs * speed)
-        room = (left - confirm) * EXPLORE_SHARE / speed
+        several = wanted == BRACKET_SIZES[0]
+        room = (left - confirm) * (EXPLORE_SHARE if several else 1.0) / speed
         return {
             "bracket": wanted,
             "epochs": epochs,
