@@ -277,3 +277,26 @@ def test_a_training_of_one_network_uses_the_cores() -> None:
     parts, accuracy = json.loads(done.stdout.splitlines()[-1])
     assert parts == min(2, len(os.sched_getaffinity(0)))
     assert 0 <= accuracy <= 1
+
+
+def test_masks_and_the_summaries_they_are_judged_by(any_size: None) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(57, 16, 16, 1)).astype(np.float32)
+    masks = (images[..., 0] > 0).astype(np.int32)
+    data = TrainingData({"image": images[:48]}, masks[:48], {"image": images[48:]}, masks[48:])
+    task = Task("segmentation", ("mask",), ("no", "yes"))
+    inputs = InputShape(image=(16, 16, 1), image_mean=(0.0,), image_std=(1.0,))
+    config = Config({**COMMON, "model": "unet", "flip": 0.5, "normalisation": "none"})
+    check_same(Engine(data, task, inputs, features_of([config], task), workers=2), config)
+
+
+def test_reconstructions_with_draws_of_their_own(any_size: None) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(57, 6)).astype(np.float32)
+    data = TrainingData({"numeric": rows[:48]}, rows[:48], {"numeric": rows[48:]}, rows[48:])
+    config = Config({**COMMON, "model": "vae"})
+    task = Task("reconstruction", ("row",))
+    features = features_of([config], task)
+    one, two = both(Engine(data, task, InputShape(6), features, workers=2), config)
+    # Draws outside training go by the place in a part, so that scores differ by chance.
+    assert distance(flat(two), flat(one)) < 1e-4
