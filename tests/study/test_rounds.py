@@ -12,6 +12,7 @@ from thalweg.errors import BudgetError
 from thalweg.space import Config, Float, Space
 from thalweg.study.bracket import Bracket
 from thalweg.study.budget import Budget
+from thalweg.study.pacing import bracket_size
 from thalweg.study.records import Trial
 from thalweg.study.rounds import most_to_explore, next_round, num_rungs, phase_of, stalled
 from thalweg.study.settings import Settings
@@ -147,6 +148,44 @@ def test_chance_takes_no_time_from_the_best(left, spared):
     assert len(bracket.alive) == 1 + spared
     assert len(bracket.audited) == spared == sum(trial.audit for trial in known)
     assert bracket.levels == [2.0, 6.0, 20.0]
+
+
+@pytest.mark.parametrize(
+    ("left", "going", "last"),
+    # A member-epoch a second on each of two cores: the next rung takes 14 s and its reserve, 21.
+    [(22.0, [0, 1], 20.0), (15.0, [0, 1], 16.0), (math.inf, [0], 20.0)],
+)
+def test_cores_without_work_train_the_next_best(left, going, last):
+    known = trials(4)
+    for trial in known:
+        trial.rank = -float(trial.id)
+    bracket = Bracket(
+        phase="explore",
+        kind="halving",
+        configs=[trial.config for trial in known],
+        seeds=[0] * 4,
+        folds=[None] * 4,
+        full=20.0,
+        levels=[6.0, 20.0],
+        factor=4,
+        num_audit=0,
+        rng=np.random.default_rng(0),
+        num_rungs=2,
+        workers=2,
+        trials=dict(enumerate(known)),
+        alive=list(range(4)),
+    )
+    assert bracket.judge(12.0, left)
+    assert bracket.alive == going
+    assert bracket.levels == [6.0, last]
+
+
+def test_fewer_trainings_than_cores_are_planned_to_take_as_long_as_all():
+    chosen = settings(shortest_rung=1.0)
+    # Eight trainings to the end side by side, in whatever order they are dropped.
+    assert bracket_size(chosen, 8 * 27.0, 27.0, 1000, workers=8) >= 8
+    assert bracket_size(chosen, 7.9 * 27.0, 27.0, 1000, workers=8) == 1
+    assert bracket_size(chosen, 7.9 * 27.0, 27.0, 1000) > 27
 
 
 @pytest.mark.parametrize("table_steps", [2, 64, 1024])

@@ -49,6 +49,8 @@ class Bracket:
         num_audit: members that go on by chance at each rung.
         rng: draws them.
         num_rungs: rungs that were planned.
+        workers: members that train side by side at least: fewer take no less time. Where time is
+            no matter it is 1.
         groups: where the Configs train.
         trials: their trials, by index; a Config that there was no time to compile has none.
         alive: indices of those that still train.
@@ -70,6 +72,7 @@ class Bracket:
     num_audit: int
     rng: np.random.Generator
     num_rungs: int
+    workers: int = 1
     groups: list[Group] = field(default_factory=list[Group])
     trials: dict[int, Trial] = field(default_factory=dict[int, Trial])
     alive: list[int] = field(default_factory=list[int])
@@ -113,14 +116,16 @@ class Bracket:
             scores: what those that are alive are judged by; their best so far by default.
         """
         before = self.levels[self.rung - 1] if self.rung else 0.0
-        per_member_epoch = seconds / max(len(self.alive) * (self.level - before), 1e-9)
+        side_by_side = max(len(self.alive), self.workers)
+        per_member_epoch = seconds / max(side_by_side * (self.level - before), 1e-9)
         if scores is None:
             scores = np.array([self.trials[i].rank for i in self.alive])
         keep = max(1, round(len(self.configs) / self.factor ** (self.rung + 1)))
         num_audit = self.num_audit if keep > 1 else 0
         if math.isfinite(left):
-            room = self._affordable(max(left, 0.0), per_member_epoch)
-            keep = max(1, min(keep, room))
+            # Cores that would have nothing to do may as well train the next best.
+            room = max(self.workers, self._affordable(max(left, 0.0), per_member_epoch))
+            keep = min(max(keep, self.workers), room)
             if keep + num_audit + len(self.audited.intersection(self.alive)) > room:
                 # What chance has spared may not take the time of the best.
                 num_audit = 0
@@ -169,11 +174,12 @@ class Bracket:
     def _affordable(self, left: float, per_member_epoch: float) -> int:
         """Return how many can go on in the time that is left."""
         gap = self.levels[self.rung + 1] - self.level
-        affordable = int(left / max(per_member_epoch * gap * 1.5, 1e-9))
+        slow = 1.5 * per_member_epoch * self.workers
+        affordable = self.workers * int(left / max(slow * gap, 1e-9))
         if not affordable:
-            # Slower than planned: the best one's training is cut short, schedule and all, rather
+            # Slower than planned: the best ones' training is cut short, schedule and all, rather
             # than broken off in the middle.
-            reach = self.level + left / max(per_member_epoch * 1.5, 1e-9)
+            reach = self.level + left / max(slow, 1e-9)
             self.levels = [*self.levels[: self.rung + 1], min(reach, self.levels[-1])]
         return affordable
 
@@ -191,6 +197,7 @@ class Bracket:
             "num_audit": self.num_audit,
             "rng": self.rng.bit_generator.state,
             "num_rungs": self.num_rungs,
+            "workers": self.workers,
             "alive": self.alive,
             "audited": sorted(self.audited),
             "rung": self.rung,

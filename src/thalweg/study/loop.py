@@ -251,7 +251,8 @@ class Study:
             # Exploring stops where confirming has to begin, in the middle of a rung if need be.
             time.set_aside = time.confirm_seconds(epochs * at.speed)
             share = time.bracket_seconds(at.brackets, at.plan["bracket"])
-            size = bracket_size(settings, share / at.speed, epochs, self.engines.most_members())
+            most, workers = self.engines.most_members(), self.engines.workers
+            size = bracket_size(settings, share / at.speed, epochs, most, workers)
             size = int(min(size, limit - len(ledger.trials)))
             if self._stop() or size < 1 or (at.brackets and size < 4):
                 at.reason = "the time budget is used up"
@@ -279,7 +280,8 @@ class Study:
         if len(tried) < len(self.engines.structures):
             at.structures = tried
             at.pending = [c for c in at.pending if structure_of(c) in tried]
-        at.plan |= self.time.divide(at.speed, self.engines.most_members())
+        most, workers = self.engines.most_members(), self.engines.workers
+        at.plan |= self.time.divide(at.speed, most, workers)
 
     def _how_often(self, replicates: int) -> str:
         return f"on {replicates} folds" if self.folds else f"under {replicates} fresh seeds"
@@ -497,6 +499,7 @@ class Study:
             num_audit=settings.num_audit,
             rng=np.random.default_rng(settings.seed),
             num_rungs=len(levels),
+            workers=1 if settings.budget.seconds is None else self.engines.workers,
             groups=self.engines.groups(configs, seeds, folds, levels[-1], stop),
         )
 

@@ -78,7 +78,9 @@ def part_of_way(first: int, last: int, part: float, every: int) -> int:
     return int((first + part * (last - first)) // every) * every
 
 
-def bracket_size(settings: Settings, member_epochs: float, epochs: float, most: int) -> int:
+def bracket_size(
+    settings: Settings, member_epochs: float, epochs: float, most: int, workers: int = 1
+) -> int:
     """Return how many Configs a bracket of so many member-epochs can start with.
 
     Args:
@@ -86,23 +88,27 @@ def bracket_size(settings: Settings, member_epochs: float, epochs: float, most: 
         member_epochs: what there is to spend.
         epochs: of a full training.
         most: members that fit into memory at once.
+        workers: members that train side by side: fewer take as much of the time.
     """
     # A Config more may make room for many: from some number on there is one rung more.
-    return min(most, next((n for n in _SIZES if _cost(settings, n, epochs) <= member_epochs), 1))
+    costs = ((n, _cost(settings, n, epochs, workers)) for n in _SIZES)
+    return min(most, next((n for n, cost in costs if cost <= member_epochs), 1))
 
 
-def _cost(settings: Settings, size: int, epochs: float) -> float:
+def _cost(settings: Settings, size: int, epochs: float, workers: int) -> float:
     """Return the member-epochs of a bracket that so many Configs start."""
     factor = settings.reduction_factor
     count = num_rungs_for(size, epochs, factor, settings.shortest_rung)
     cost, before = 0.0, 0.0
     for rung, level in enumerate(rungs(epochs, factor, count if settings.halving else 1)):
-        cost += size / factor**rung * (level - before)
+        cost += max(size / factor**rung, workers) * (level - before)
         before = level
     return cost
 
 
-def full_training(settings: Settings, member_epochs: float, most: int) -> tuple[float, int]:
+def full_training(
+    settings: Settings, member_epochs: float, most: int, workers: int = 1
+) -> tuple[float, int]:
     """Return the epochs of a full training, and the Configs of the first bracket.
 
     Two dozen Configs, if need be with shorter trainings; where these would get too short, fewer
@@ -112,17 +118,21 @@ def full_training(settings: Settings, member_epochs: float, most: int) -> tuple[
         settings: of the study.
         member_epochs: what there is to spend in all.
         most: members that fit into memory at once.
+        workers: members that train side by side.
     """
     epochs, wanted = settings.epochs, BRACKET_SIZES[0]
     for wanted in BRACKET_SIZES:
         epochs = settings.epochs
         least = min(settings.least_epochs if wanted > BRACKET_SIZES[-1] else 0.5, epochs)
         share = SEVERAL_SHARE if wanted == BRACKET_SIZES[0] else DEAR_SHARE
-        while (
-            epochs > least and bracket_size(settings, share * member_epochs, epochs, most) < wanted
-        ):
+        room = share * member_epochs
+
+        def fitting(epochs: float, room: float = room) -> int:
+            return bracket_size(settings, room, epochs, most, workers)
+
+        while epochs > least and fitting(epochs) < wanted:
             epochs = max(least, epochs / 1.25)
-        if bracket_size(settings, share * member_epochs, epochs, most) >= wanted:
+        if fitting(epochs) >= wanted:
             break
     return epochs, wanted
 

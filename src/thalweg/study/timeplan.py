@@ -60,12 +60,13 @@ class TimePlan:
         """Whether the work at hand has to end."""
         return self.clock.left() < self.reserve + self.set_aside
 
-    def divide(self, speed: float, most: int) -> dict[str, Any]:
+    def divide(self, speed: float, most: int, workers: int = 1) -> dict[str, Any]:
         """Plan brackets and confirmation.
 
         Args:
             speed: seconds of a member-epoch.
             most: members that fit into memory at once.
+            workers: members that train side by side.
 
         Returns:
             ``epochs`` of a full training; ``bracket``, the Configs that the first one should have,
@@ -74,7 +75,7 @@ class TimePlan:
         """
         settings = self.settings
         left = max(self.clock.left() - self.reserve, 0.1)
-        epochs, wanted = full_training(settings, left / speed, most)
+        epochs, wanted = full_training(settings, left / speed, most, workers)
         if epochs < settings.epochs:
             self.notices.append(
                 f"a full training is {epochs:.3g} epochs instead of {settings.epochs:g}, so that "
@@ -94,7 +95,7 @@ class TimePlan:
         return {
             "bracket": wanted,
             "epochs": epochs,
-            "first_bracket": bracket_size(settings, room, epochs, most),
+            "first_bracket": bracket_size(settings, room, epochs, most, workers),
             "seconds_per_member_epoch": speed,
             "confirm_seconds": round(confirm, 2),
             "growth_seconds": round(growth, 2),
