@@ -119,26 +119,30 @@ def test_hyperband_compares_later_from_bracket_to_bracket():
     assert found == [4, 3, 2, 1]
 
 
-@pytest.mark.parametrize(("left", "spared"), [(math.inf, 1), (100.0, 1), (30.0, 0)])
-def test_chance_takes_no_time_from_the_best(left, spared):
-    known = trials(9)
+def ranked_bracket(known, levels, **values):
+    """Return a bracket of trials of which the first is best, before its first decision."""
     for trial in known:
         trial.rank = -float(trial.id)
-    bracket = Bracket(
+    return Bracket(
         phase="explore",
         kind="halving",
         configs=[trial.config for trial in known],
-        seeds=[0] * 9,
-        folds=[None] * 9,
-        full=20.0,
-        levels=[2.0, 6.0, 20.0],
-        factor=3,
-        num_audit=1,
+        seeds=[0] * len(known),
+        folds=[None] * len(known),
+        full=levels[-1],
+        levels=levels,
         rng=np.random.default_rng(0),
-        num_rungs=3,
+        num_rungs=len(levels),
         trials=dict(enumerate(known)),
-        alive=list(range(9)),
+        alive=list(range(len(known))),
+        **values,
     )
+
+
+@pytest.mark.parametrize(("left", "spared"), [(math.inf, 1), (100.0, 1), (30.0, 0)])
+def test_chance_takes_no_time_from_the_best(left, spared):
+    known = trials(9)
+    bracket = ranked_bracket(known, [2.0, 6.0, 20.0], factor=3, num_audit=1)
     # A second for a member-epoch.
     assert bracket.judge(18.0, math.inf)
     assert bracket.alive[:3] == [0, 1, 2]
@@ -157,24 +161,7 @@ def test_chance_takes_no_time_from_the_best(left, spared):
 )
 def test_cores_without_work_train_the_next_best(left, going, last):
     known = trials(4)
-    for trial in known:
-        trial.rank = -float(trial.id)
-    bracket = Bracket(
-        phase="explore",
-        kind="halving",
-        configs=[trial.config for trial in known],
-        seeds=[0] * 4,
-        folds=[None] * 4,
-        full=20.0,
-        levels=[6.0, 20.0],
-        factor=4,
-        num_audit=0,
-        rng=np.random.default_rng(0),
-        num_rungs=2,
-        workers=2,
-        trials=dict(enumerate(known)),
-        alive=list(range(4)),
-    )
+    bracket = ranked_bracket(known, [6.0, 20.0], factor=4, num_audit=0, workers=2)
     assert bracket.judge(12.0, left)
     assert bracket.alive == going
     assert bracket.levels == [6.0, last]
