@@ -26,7 +26,7 @@ _EXCHANGE_TIMEOUTS = (
     "xla_cpu_collective_timeout_seconds",
 )
 MOST_DEVICES = 8
-"""Cores at most that share one network's batches: beyond, their exchanges would cost too much."""
+"""Cores at most that share one network's batches; measured on two, and kept modest beyond."""
 
 
 def _version(text: str) -> tuple[int, ...]:
