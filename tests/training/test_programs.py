@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -68,6 +70,47 @@ def test_a_damaged_file_is_made_again(own_cache):
     program = compile_program(jnp.cos, (x,), made_from="cos")
     np.testing.assert_allclose(program.call(x), np.cos(x), rtol=1e-6)
     assert path.stat().st_size > 40
+
+
+def test_a_file_with_another_content_is_made_again(own_cache):
+    x = np.arange(4.0, dtype=np.float32)
+    compile_program(jnp.cos, (x,), made_from="cos")
+    (path,) = (own_cache / "programs").iterdir()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    program = compile_program(jnp.cos, (x,), made_from="cos")
+    np.testing.assert_allclose(program.call(x), np.cos(x), rtol=1e-6)
+    assert path.read_bytes() != content
+
+
+def test_what_calls_other_libraries_is_not_kept(own_cache):
+    # Another process would call them before they are there.
+    x = np.eye(3, dtype=np.float32)
+    compile_program(jnp.linalg.cholesky, (x,), made_from="cholesky")
+    assert not (own_cache / "programs").exists()
+
+
+def test_what_jax_has_in_its_cache_is_not_kept(own_cache):
+    # Machine code that was read from a file cannot be written to another.
+    code = (
+        "import sys, jax, numpy as np, jax.numpy as jnp\n"
+        f"jax.config.update('jax_compilation_cache_dir', {str(own_cache / 'jax')!r})\n"
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)\n"
+        "jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)\n"
+        "from thalweg.training.programs import compile_program\n"
+        "x = np.arange(4.0, dtype=np.float32)\n"
+        "double = lambda x: jnp.sin(x) * 2.0\n"
+        "print(compile_program(double, (x,), made_from=sys.argv[1]).call(x).sum())\n"
+    )
+    printed = []
+    for name in ("first", "second", "second"):
+        run = subprocess.run(
+            [sys.executable, "-c", code, name], capture_output=True, text=True, check=True
+        )
+        printed.append(run.stdout)
+    assert len(set(printed)) == 1
+    assert len(list((own_cache / "programs").iterdir())) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(monkeypatch, tmp_path):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 from functools import cache
 from typing import Any
 
 import jax
+import numpy as np
 from jaxlib.version import __version__ as jaxlib_version
 
 from thalweg.files import cache_dir
@@ -106,6 +108,22 @@ def device_name() -> str:
     if device.platform == "cpu":
         return f"cpu ({num_workers()} cores)"
     return f"{device.platform} ({device.device_kind})"
+
+
+def machine() -> tuple[str, ...]:
+    """Return what machine code depends on: the devices, and what the processor can do."""
+    kinds = {f"{d.platform} {d.device_kind} {d.client.platform_version}" for d in jax.devices()}
+    flags = os.environ.get("XLA_FLAGS", "")
+    features = {platform.machine(), platform.processor()}
+    # Linux names the instructions that the processor knows.
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        features |= {line for line in file if line.startswith(("flags", "Features", "model name"))}
+    return (flags, str(len(jax.devices())), *sorted(kinds), *sorted(features))
+
+
+def to_device(array: np.ndarray) -> jax.Array:
+    """Return a copy of a host array on the device; ``jnp.array`` compiles a program a shape."""
+    return jax.device_put(array, may_alias=False)
 
 
 def available_bytes() -> int:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from thalweg.errors import RunError, SpaceError
@@ -26,6 +25,7 @@ from thalweg.optim.external import EXTERNAL
 from thalweg.optim.schedules import PlateauState, plateau_init, plateau_update
 from thalweg.space import Config
 from thalweg.training import sharing
+from thalweg.training.backend import to_device
 from thalweg.training.engine import Engine, initial_carry
 from thalweg.training.member import Carry, Record
 from thalweg.training.plan import Plan
@@ -541,7 +541,7 @@ def _take_rows(source: np.ndarray, plan: Plan) -> Callable[[Any], jax.Array]:
             rows = rows.reshape(plan.groups, plan.width, *rows.shape[1:])
         if plan.parts > 1:
             return jax.device_put(rows, sharing.everywhere(plan.parts))
-        return jnp.array(rows)
+        return to_device(rows)
 
     return take
 

@@ -25,6 +25,7 @@ from thalweg.optim import rules
 from thalweg.space import Config, Structure
 from thalweg.task import Task
 from thalweg.training import backend, sharing
+from thalweg.training.backend import to_device
 from thalweg.training.buckets import MOST_BUCKETS, make_buckets
 from thalweg.training.feed import KEPT_FETCHES, Feed, TrainingData
 from thalweg.training.member import Carry, Features, Member, Record, Rows, step_key
@@ -98,21 +99,19 @@ class Engine:
         # Rows that are fetched a few steps ahead need no place of their own.
         self.train = (
             Rows(
-                {name: jnp.asarray(v) for name, v in data.fields.items()},
-                jnp.asarray(data.target),
-                None if data.weight is None else jnp.asarray(data.weight),
+                {name: to_device(v) for name, v in data.fields.items()},
+                to_device(data.target),
+                None if data.weight is None else to_device(data.weight),
             )
             if self.feed is None
             else None
         )
         self.evaluated = Rows(
             {
-                name: jnp.asarray(
-                    np.concatenate([data.validation_fields[name][held_out], v[probe]])
-                )
+                name: to_device(np.concatenate([data.validation_fields[name][held_out], v[probe]]))
                 for name, v in data.fields.items()
             },
-            jnp.asarray(np.concatenate([data.validation_target[held_out], data.target[probe]])),
+            to_device(np.concatenate([data.validation_target[held_out], data.target[probe]])),
         )
         self.class_share = self._class_share()
         self.compile_seconds = 0.0
@@ -343,9 +342,8 @@ class Engine:
             arguments,
             donate=(0,),
             sequential=small,
-            exchanging=plan.parts > 1,
-            # The text of a program for several cores could only be read on as many: not kept.
-            made_from=(member, plan, full) if plan.parts == 1 else None,
+            num_devices=plan.parts,
+            made_from=(member, plan, full),
         )
 
 

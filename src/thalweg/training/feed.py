@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from thalweg.training.backend import to_device
 from thalweg.training.member import Rows, Units
 from thalweg.training.scalars import batch_indices
 
@@ -158,7 +158,7 @@ class Feed:
         def read(values: np.ndarray) -> Any:
             out = np.zeros((size, *values.shape[1:]), values.dtype)
             out[order] = values[chosen[order]]
-            return jnp.asarray(out)
+            return to_device(out)
 
         return Rows(
             {name: read(values) for name, values in data.fields.items()},

@@ -86,7 +86,7 @@ def _program(network: LanguageModel, num_members: int, num_rows: int) -> Program
         jax.ShapeDtypeStruct((3,), jnp.float32),
         jax.ShapeDtypeStruct((), jnp.uint32),
     )
-    return compile_program(generate, shapes)
+    return compile_program(generate, shapes, made_from=(network, num_members, num_rows))
 
 
 MOST_TOKENS = 1024

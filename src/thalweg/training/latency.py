@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from thalweg.nn.initialisers import initial_params
@@ -26,8 +25,8 @@ def latency(engine: Engine, structure: Structure) -> float:
     """
     network = engine.network(structure)
     drawn = initial_params(network.params(), ["glorot_uniform"], np.ones(1), 0)
-    params = {name: jnp.asarray(values[0]) for name, values in drawn.items()}
-    state = {name: jnp.asarray(value) for name, value in network.state().items()}
+    params = {name: backend.to_device(values[0]) for name, values in drawn.items()}
+    state = {name: backend.to_device(value) for name, value in network.state().items()}
     fields = {name: values[:1] for name, values in engine.evaluated.fields.items()}
 
     def predict(params: dict[str, jax.Array], fields: dict[str, jax.Array]) -> jax.Array:

@@ -29,7 +29,8 @@ def _forward(network: Network, num_rows: int, shapes: tuple[Any, ...]) -> Progra
     def shaped(part: dict[str, Any]) -> dict[str, Any]:
         return {n: jax.ShapeDtypeStruct(shape, dtype) for n, (shape, dtype) in part.items()}
 
-    return compile_program(forward, (shaped(params), shaped(state), shaped(fields)))
+    arguments = (shaped(params), shaped(state), shaped(fields))
+    return compile_program(forward, arguments, made_from=network)
 
 
 def network_outputs(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from thalweg.space import Config
+from thalweg.training.backend import to_device
 from thalweg.training.engine import Engine
 from thalweg.training.member import Features, Member, Rows, step_key
 from thalweg.training.programs import compile_program, shapes_of
@@ -70,9 +71,9 @@ class Prober:
         index = np.sort(np.random.default_rng(0x9B0E).choice(engine.data.num_rows, num, False))
         weight = engine.data.weight
         self.rows = Rows(
-            {name: jnp.asarray(values[index]) for name, values in engine.data.fields.items()},
-            jnp.asarray(engine.data.target[index]),
-            None if weight is None else jnp.asarray(weight[index]),
+            {name: to_device(values[index]) for name, values in engine.data.fields.items()},
+            to_device(engine.data.target[index]),
+            None if weight is None else to_device(weight[index]),
         )
         self._program: Any = None
 

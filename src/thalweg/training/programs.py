@@ -1,17 +1,18 @@
 """Compiling a function once, on this machine, for good: the only home of ``jit``.
 
-Two things are kept on disk. XLA's machine code is kept by JAX itself, found by the program's text.
-Writing that text again, from Python, takes longer than reading the machine code, so the text is
-kept too (``jax.export``: a flat buffer, nothing is unpickled), found by what it was made from: the
-sources of the modules that write programs, the versions, and every value that the program was
-specialised to. Measured on 2 cores, loading included, perceptrons compiled before: 0.08 to 0.11
-instead of 0.19 to 0.31 s; the first in a process 0.27 instead of 0.30 s.
+What is compiled is kept on disk as it runs (``jax.experimental.serialize_executable``), found by
+what it was made from: the sources of the modules that write programs, the versions, the machine,
+and every value that the program was specialised to. Having it again needs no tracing: 0.02 s a
+program, where tracing and JAX's own cache, which knows programs by their text, take 0.1 to 0.2 s
+(perceptrons, 2 cores). JAX's cache serves what is not kept here, and after an upgrade.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import pickle
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -21,18 +22,26 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import export
+from jax.experimental import serialize_executable
 from jaxlib.version import __version__ as jaxlib_version
 
 from thalweg.files import cache_dir, write_atomically
 from thalweg.training import backend
-from thalweg.training.member import Carry, Rows
 
 WRITERS = ("models", "nn", "optim", "training")
 """Subpackages whose code ends up in programs."""
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
-for _kind in (Carry, Rows):
-    export.register_namedtuple_serialization(_kind, serialized_name=f"thalweg.{_kind.__name__}")
+_found = threading.local()
+
+
+def _note(event: str, **_: Any) -> None:
+    """Note in the thread that compiles that JAX has found the program in its cache."""
+    if event == "/jax/compilation_cache/cache_hits":
+        _found.in_jax_cache = True
+
+
+jax.monitoring.register_event_listener(_note)
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ def compile_program(
     donate: tuple[int, ...] = (),
     *,
     sequential: bool = False,
-    exchanging: bool = False,
+    num_devices: int = 1,
     made_from: Any = None,
 ) -> Program:
     """Compile ``function`` for arguments of these shapes.
@@ -60,17 +69,24 @@ def compile_program(
         arguments: arrays, or ``jax.ShapeDtypeStruct``, in its argument order.
         donate: positions of arguments whose memory the result may take over.
         sequential: whether its operations are too small to run side by side.
-        exchanging: whether it runs on several cores, which wait for each other.
+        num_devices: devices that it runs on, exchanging values.
         made_from: all values that the function closes over (dataclasses, arrays, plain values), by
-            which its text is kept; None keeps none.
+            which it is kept; None keeps it in JAX's cache only.
     """
     backend.setup()
     start = time.perf_counter()
-    text = None if made_from is None else _exported(function, arguments, made_from)
-    jitted = jax.jit(function if text is None else text.call, donate_argnums=donate)
-    lowered = jitted.lower(*arguments)
-    options = backend.compiler_options(sequential=sequential, exchanging=exchanging)
-    compiled = lowered.compile(compiler_options=options)
+    options = backend.compiler_options(sequential=sequential, exchanging=num_devices > 1)
+    path = None
+    if made_from is not None:
+        path = _place((function.__qualname__, made_from, arguments, donate, options, num_devices))
+    compiled = _load(path, num_devices)
+    if compiled is None:
+        lowered = jax.jit(function, donate_argnums=donate).lower(*arguments)
+        _found.in_jax_cache = False
+        compiled = lowered.compile(compiler_options=options)
+        # What has been read from a file cannot be written to another.
+        if path is not None and not _found.in_jax_cache and _stands_alone(lowered):
+            _keep(compiled, path)
     analysis = compiled.memory_analysis()
     peak = int(getattr(analysis, "temp_size_in_bytes", 0) or 0)
     return Program(compiled, time.perf_counter() - start, peak)
@@ -84,32 +100,48 @@ def shapes_of(tree: Any) -> Any:
 # -------------------------------------------------------------------------------- kept on the disk
 
 
-def _exported(
-    function: Callable[..., Any], arguments: Sequence[Any], made_from: Any
-) -> export.Exported | None:
-    """Return the function's text, from disk where it is known; None where it cannot be kept."""
+def _place(made_from: tuple[Any, ...]) -> Path | None:
+    """Return the file of a program; None where what it was made from cannot be compared."""
+    function, values, arguments, *how = made_from
+    shapes = shapes_of(list(arguments))
+    known = (function, values, str(jax.tree.structure(shapes)), jax.tree.leaves(shapes), how)
     try:
-        shapes = shapes_of(list(arguments))
-        known = fingerprint((function.__qualname__, made_from, str(jax.tree.structure(shapes)),
-                             jax.tree.leaves(shapes)))  # fmt: skip
+        return cache_dir() / "programs" / f"{fingerprint(known)}.bin"
     except TypeError:
-        # Somebody's own function is part of it, which has no text that could be compared.
+        # Somebody's own function is part of it.
         return None
-    path = cache_dir() / "programs" / f"{known}.bin"
-    # No file, half a file, or one that cannot be read: it is made again.
+
+
+def _load(path: Path | None, num_devices: int) -> jax.stages.Compiled | None:
+    """Return the program that a file holds; None where there is none that is whole."""
+    if path is None:
+        return None
+    # No file, half a file, or one that this JAX cannot read: it is made again.
     with contextlib.suppress(Exception):
-        return export.deserialize(bytearray(path.read_bytes()))
-    try:
-        text = export.export(jax.jit(function))(*arguments)
-        content = bytes(text.serialize())
-    except (ValueError, NotImplementedError):
-        # Some operations have no text that JAX promises to read again.
-        return None
-    # As with JAX's own cache, a folder that cannot be written is no reason to stop.
-    with contextlib.suppress(OSError):
+        content = path.read_bytes()
+        digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() == digest:
+            devices = jax.devices()[:num_devices]
+            return serialize_executable.deserialize_and_load(
+                *pickle.loads(content), execution_devices=devices
+            )
+    return None
+
+
+def _stands_alone(lowered: jax.stages.Lowered) -> bool:
+    """Whether a program calls nothing that another process would have to load first."""
+    text = lowered.as_text()
+    return "lapack" not in text and "callback" not in text
+
+
+def _keep(compiled: jax.stages.Compiled, path: Path) -> None:
+    """Write a program to a file, as far as that is possible."""
+    # Not every backend can write its programs down. As with JAX's own cache, that is no reason to
+    # stop, nor is a folder that cannot be written.
+    with contextlib.suppress(Exception):
+        content = pickle.dumps(serialize_executable.serialize(compiled))
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    return text
+        write_atomically(path, hashlib.sha256(content).digest() + content)
 
 
 def fingerprint(value: Any) -> str:
@@ -159,8 +191,8 @@ def _feed(digest: Any, value: Any) -> None:
 
 @cache
 def _sources() -> bytes:
-    """Return a hash of the code that writes programs, of the versions and of the backend."""
-    setting = (jax.__version__, jaxlib_version, jax.default_backend(), jax.config.values)
+    """Return a hash of the code that writes programs, of versions and settings, and the machine."""
+    setting = (jax.__version__, jaxlib_version, jax.config.values, backend.machine())
     digest = hashlib.sha256(repr(setting).encode())
     package = Path(__file__).parent.parent
     for folder in WRITERS:

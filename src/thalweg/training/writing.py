@@ -18,7 +18,7 @@ from thalweg.models.translators import Translator
 from thalweg.nn.beams import ALPHA, beam_search
 from thalweg.nn.layers import Context
 from thalweg.optim.text import FROM_COUNTS, token_counts
-from thalweg.training.backend import num_workers
+from thalweg.training.backend import num_workers, to_device
 from thalweg.training.plan import power_of_two
 from thalweg.training.programs import Program, compile_program, shapes_of
 from thalweg.training.side_by_side import run_tasks
@@ -80,7 +80,7 @@ def _writer(
         jax.ShapeDtypeStruct((num_rows, width), jnp.int32),
         jax.ShapeDtypeStruct((num_rows,), jnp.int32),
     )
-    return compile_program(write, arguments)
+    return compile_program(write, arguments, made_from=(network, key, num_beams, num_steps, alpha))
 
 
 def mean_log_p(logits: Any) -> Any:
@@ -117,7 +117,7 @@ def write(
     out = np.full((num, longest), PAD, np.int32)
     params = _stacked(members)
     key = tuple((name, value.shape) for name, value in params.items())
-    params = {name: jnp.asarray(value) for name, value in params.items()}
+    params = {name: to_device(value) for name, value in params.items()}
     length = (source != PAD).sum(axis=1)
     order = np.lexsort((limits, length))
     size = min(batch, power_of_two(max(num, 1)))
@@ -164,7 +164,7 @@ def _scorer(network: Translator, shapes: tuple[Any, ...]) -> Program:
         {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in fields_key},
         jax.ShapeDtypeStruct(target_shape, jnp.int32),
     )
-    return compile_program(counts, arguments)
+    return compile_program(counts, arguments, made_from=network)
 
 
 def forced_scores(
@@ -195,7 +195,7 @@ def forced_scores(
         shapes = tuple((name, value.shape) for name, value in some.items())
         program = _scorer(network, (key, shapes, own.shape))
         counts.append(np.asarray(program.call(params, some, own)))
-    whole = jnp.asarray(np.concatenate(counts))
+    whole = to_device(np.concatenate(counts))
     weight = jnp.ones(len(whole))
     return {name: float(metric(whole, weight)) for name, metric in FROM_COUNTS.items()}
 
