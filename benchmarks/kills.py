@@ -1,12 +1,13 @@
 """``kill -9`` at random moments: does ``thalweg resume`` always end as if nothing had happened?
 
     python benchmarks/kills.py                  # 100 kills, about ten minutes on 2 cores
-    python benchmarks/kills.py --kills 10
+    python benchmarks/kills.py --kills 10 --rows 20000 --epochs 100 --baselines
 
 One study with a budget of trials is run to its end. Then the same study is started again and again
 in processes that are killed at moments drawn uniformly from the time that a whole one takes, and
 resumed until it is finished. Each finished one is compared with the first, trial by trial and digit
 by digit (all but the seconds), and its journal is checked: every trial begun once and ended once.
+What a kill costs is the time of all processes beyond that of whole studies, divided by the kills.
 """
 
 from __future__ import annotations
@@ -78,17 +79,20 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--trials", type=int, default=36)
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--rows", type=int, default=400)
+    parser.add_argument("--baselines", action="store_true", help="fit them too")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_table(folder / "train.csv", 400)
+        make_table(folder / "train.csv", args.rows)
         (folder / "space.toml").write_text(SPACE)
         fit = command(
             "fit", str(folder / "train.csv"), "--target", "bought", "--quiet",
             "--trials", str(args.trials), "--epochs", str(args.epochs), "--seeds", "2",
-            "--space", str(folder / "space.toml"), "--no-baselines", "--run",
+            "--space", str(folder / "space.toml"),
+            "--baselines" if args.baselines else "--no-baselines", "--run",
         )  # fmt: skip
         # The first one compiles; the second takes as long as all later ones.
         subprocess.run([*fit, str(folder / "warm")], check=True, stdout=subprocess.DEVNULL)
@@ -98,11 +102,13 @@ def main() -> None:
         wanted = result(folder / "whole")
         print(f"a whole study takes {whole:.1f} s and has {len(wanted['records'])} trials")  # type: ignore[arg-type]
         kills = studies = in_training = 0
+        spent = 0.0
         while kills < args.kills:
             run = folder / f"run-{studies}"
             while not (run / "run.json").exists():
                 begun = (run / "study.json").exists()
                 words = command("resume", str(run), "--quiet") if begun else [*fit, str(run)]
+                begun_at = time.monotonic()
                 process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
                 try:
                     code = process.wait(rng.uniform(0.0, whole) if kills < args.kills else None)
@@ -113,6 +119,7 @@ def main() -> None:
                     in_training += (run / "journal.log").exists()
                 else:
                     assert code == 0, f"{words} ended with {code}"
+                spent += time.monotonic() - begun_at
             studies += 1
             assert result(run) == wanted, f"study {studies} differs"
             check_journal(run)
@@ -121,6 +128,8 @@ def main() -> None:
             f"{kills} kills ({in_training} after the first trial was begun), {studies} studies: "
             "each ended as the one that nobody killed, no trial lost or trained twice"
         )
+        cost = (spent - studies * whole) / max(kills, 1)
+        print(f"a kill cost {cost:.2f} s: starting again, and what was trained since a checkpoint")
 
 
 if __name__ == "__main__":

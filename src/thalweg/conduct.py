@@ -139,7 +139,8 @@ def conduct(asked: Asked, model_class: type[Model] = Model) -> HandedOver | None
     from thalweg.study.yardsticks import start_baselines
 
     dataset, clock, directory = asked.dataset, asked.clock, asked.directory
-    yardsticks = start_baselines(dataset) if asked.options["baselines"] else None
+    kept = None if asked.keeper is None else asked.keeper.folder / "baselines.safetensors"
+    yardsticks = start_baselines(dataset, kept) if asked.options["baselines"] else None
     searched = _search(asked)
     if searched is None:
         return None

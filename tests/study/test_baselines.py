@@ -77,6 +77,36 @@ def test_distributions_count_as_their_likeliest_class():
     assert len(run.wait(60)) == 3
 
 
+def test_what_baselines_say_is_kept_for_a_process_that_goes_on(tmp_path, monkeypatch):
+    kept = tmp_path / "baselines.safetensors"
+    target = target_of("binary")
+    judged = {"validation": {name: values[:9] for name, values in FIELDS.items()}}
+    first = BaselineRun(TASKS["binary"], FIELDS, target, judged=judged, kept=kept).wait(60)
+
+    def again(task, fields, target):
+        raise AssertionError("fitted again")
+
+    for name in BASELINES:
+        monkeypatch.setitem(baselines.BASELINES, name, again)
+    second = BaselineRun(TASKS["binary"], FIELDS, target, judged=judged, kept=kept).wait(60)
+    assert [one.name for one in second] == [one.name for one in first]
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.said["validation"], one.outputs(judged["validation"]))
+        np.testing.assert_array_equal(one.said["validation"], other.said["validation"])
+        assert other.seconds == one.seconds
+
+
+def test_a_damaged_file_is_no_reason_to_stop(tmp_path):
+    kept = tmp_path / "baselines.safetensors"
+    kept.write_bytes(b"half")
+    run = BaselineRun(TASKS["binary"], FIELDS, target_of("binary"), kept=kept)
+    assert [one.name for one in run.wait(60)] == list(BASELINES)
+    assert run.failed == []
+    nowhere = tmp_path / "gone" / "baselines.safetensors"
+    run = BaselineRun(TASKS["binary"], FIELDS, target_of("binary"), kept=nowhere)
+    assert len(run.wait(60)) == len(BASELINES)
+
+
 def test_no_time_is_said(monkeypatch):
     import threading
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from thalweg.errors import RunError
 from thalweg.task import Task
+from thalweg.training.checkpoint import read_arrays, write_arrays
 
 LONGEST_WAIT_SECONDS = 60.0
 Outputs = Callable[[Mapping[str, np.ndarray]], np.ndarray]
@@ -19,11 +23,19 @@ Outputs = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 @dataclass(frozen=True)
 class Baseline:
-    """A fitted baseline: predictions from encoded fields, in the form that ``score`` wants."""
+    """A fitted baseline: predictions from encoded fields, in the form that ``score`` wants.
+
+    Args:
+        name: what it is called.
+        outputs: predicts; None where an earlier process fitted it, of which only ``said`` is left.
+        seconds: what fitting it took.
+        said: its predictions for the rows it is judged on, by part of the data.
+    """
 
     name: str
-    outputs: Outputs
+    outputs: Outputs | None
     seconds: float
+    said: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def _constant(task: Task, fields: Any, target: np.ndarray) -> Outputs:
@@ -196,6 +208,8 @@ class BaselineRun:
             distributions [N, C], of which the likeliest class counts.
         fits: the baselines to fit; those of a table by default.
         ready: baselines that need no fitting.
+        judged: encoded rows that they are judged on, by part of the data.
+        kept: file that keeps what they say, for a process that goes on with the study.
     """
 
     def __init__(
@@ -205,9 +219,12 @@ class BaselineRun:
         target: np.ndarray,
         fits: Mapping[str, Fit] | None = None,
         ready: Sequence[Baseline] = (),
+        judged: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+        kept: Path | None = None,
     ) -> None:
         self.fits = BASELINES if fits is None else fits
-        self.fitted: list[Baseline] = list(ready)
+        self.ready, self.judged, self.kept = ready, judged or {}, kept
+        self.fitted: list[Baseline] = []
         self.failed: list[str] = []
         if task.kind in ("binary", "multiclass"):
             target = target.argmax(1) if target.ndim == 2 else target.astype(np.int64)
@@ -219,17 +236,31 @@ class BaselineRun:
     def _fit(self, task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> None:
         from threadpoolctl import threadpool_limits
 
+        known = {} if self.kept is None else _read(self.kept)
+        for one in self.ready:
+            assert one.outputs is not None
+            self.fitted.append(replace(one, said=self._judge(one.outputs)))
         for name, fit in self.fits.items():
+            if name in known:
+                self.fitted.append(known[name])
+                continue
             start = time.perf_counter()
             try:
                 # One thread: OpenMP threads that wait for each other on cores where networks train
                 # take a hundred times as long.
                 with threadpool_limits(1):
                     outputs = fit(task, fields, target)
+                    seconds = time.perf_counter() - start
+                    said = self._judge(outputs)
             except (ValueError, MemoryError, np.linalg.LinAlgError) as error:
                 self.failed.append(f"the baseline {name} could not be fitted: {error}")
                 continue
-            self.fitted.append(Baseline(name, outputs, time.perf_counter() - start))
+            self.fitted.append(Baseline(name, outputs, seconds, said))
+            if self.kept is not None:
+                _write(self.kept, [b for b in self.fitted if b.name in self.fits])
+
+    def _judge(self, outputs: Outputs) -> dict[str, np.ndarray]:
+        return {part: outputs(fields) for part, fields in self.judged.items()}
 
     def wait(self, seconds: float) -> list[Baseline]:
         """Return the baselines fitted within so many more seconds, a minute at most."""
@@ -240,3 +271,27 @@ class BaselineRun:
                 f"no time was left for the baseline {', '.join(missing)}: give a longer budget"
             )
         return list(self.fitted)
+
+
+def _write(path: Path, fitted: Sequence[Baseline]) -> None:
+    """Keep what baselines say; where that cannot be, a process that goes on fits them again."""
+    arrays = {f"{one.name}.seconds": np.array(one.seconds) for one in fitted}
+    arrays |= {f"{one.name}.said.{part}": v for one in fitted for part, v in one.said.items()}
+    with contextlib.suppress(OSError):
+        write_arrays(path, arrays)
+
+
+def _read(path: Path) -> dict[str, Baseline]:
+    """Return the baselines that an earlier process fitted, by name."""
+    try:
+        arrays = read_arrays(path)
+    except RunError:
+        # There is none yet, or none that is whole.
+        return {}
+    found = {}
+    for key in (key for key in arrays if key.endswith(".seconds")):
+        name = key.removesuffix(".seconds")
+        prefix = f"{name}.said."
+        said = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        found[name] = Baseline(name, None, float(arrays[key].item()), said)
+    return found

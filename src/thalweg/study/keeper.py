@@ -5,6 +5,7 @@
     checkpoints/OWNER/holder               locked by the process that is at work
     checkpoints/OWNER/cohorts-N.safetensors   weights and optimizer state of those that still train
     checkpoints/OWNER/kept.safetensors     weights of the best trials so far
+    checkpoints/OWNER/baselines.safetensors   what the baselines say that are fitted
 
 Every file is written under a temporary name and renamed. ``state.json`` is small. Weights are
 written where that takes a twentieth of the time since the last time or less: the decisions of every

@@ -56,8 +56,10 @@ SMALLEST_PART = 8
 """Configs that a process takes at a time, where several share a study."""
 
 WAIT_SECONDS = 0.3
-CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_SECONDS = 2.0
 """Seconds of training between two checkpoints, in rungs that take longer."""
+DEARER = 3.0
+"""What is left of a bracket takes up to so many times as long, an epoch, as what was dropped."""
 TELL_SECONDS = 5.0
 """Seconds after which the listener hears how far a part of a rung is."""
 MUCH_SLOWER = 1.5
@@ -614,7 +616,7 @@ class Study:
         return clock.elapsed() - start
 
     def _num_checkpoints(self, bracket: Bracket) -> int:
-        """Return in how many parts a rung is trained, each of about a minute."""
+        """Return in how many parts a rung is trained, each of some seconds."""
         if bracket.kind != "halving":
             return 1
         pace = self.pace or self.at.speed
@@ -626,7 +628,7 @@ class Study:
             seconds += len(cohort.members) * max(bracket.level - done, 0.0) * own
         if not pace:
             seconds /= self.engines.workers
-        return max(1, int(seconds / CHECKPOINT_SECONDS))
+        return max(1, int(DEARER * seconds / CHECKPOINT_SECONDS))
 
     def _move(
         self, bracket: Bracket, level: float, part: float = 1.0, first: Sequence[int] = ()

@@ -55,15 +55,14 @@ def summarise(
     def scored(outputs: Any, part: Any, cut: float | None = None) -> dict[str, float]:
         if not len(part):
             return {}
-        truth = dataset.raw_target(part)
         scale = dataset.encoder.metric_scale
-        return score(task, outputs(part.fields), truth, scale=scale, threshold=cut)
+        return score(task, outputs, dataset.raw_target(part), scale=scale, threshold=cut)
 
     if len(dataset.test):
         outputs = model.outputs(dataset.test.fields) if outputs is None else outputs
     baselines = []
     for baseline in yardsticks.wait(clock.left() - 0.5) if yardsticks else []:
-        theirs = baseline.outputs(dataset.test.fields) if len(dataset.test) else None
+        theirs = baseline.said.get("test")
         error = None
         if outputs is not None and theirs is not None and task.kind in PAIRED_KINDS:
             truth = dataset.raw_target(dataset.test)
@@ -71,9 +70,9 @@ def summarise(
         baselines.append(
             {
                 "name": baseline.name,
-                "validation": scored(baseline.outputs, dataset.validation),
+                "validation": scored(baseline.said.get("validation"), dataset.validation),
                 "test": {
-                    **scored(lambda _, theirs=theirs: theirs, dataset.test),
+                    **scored(theirs, dataset.test),
                     **_ranking(dataset, baseline.outputs),
                 },
                 # Of the difference to the winner on the test rows.
@@ -119,7 +118,7 @@ def summarise(
                 if len(dataset.test)
                 else {}
             ),
-            **scored(lambda _: outputs, dataset.test, model.threshold),
+            **scored(outputs, dataset.test, model.threshold),
             **_ranking(dataset, model.outputs),
         },
         "predictions": predictions,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from thalweg.data import Dataset
 from thalweg.data.series import SeriesEncoder
@@ -24,12 +25,24 @@ from thalweg.study.retrieval import RETRIEVAL
 PLAIN = ("regression", "binary", "multiclass", "multilabel", "language", "translation")
 
 
-def start_baselines(dataset: Dataset) -> BaselineRun | None:
-    """Start fitting the baselines of a data set in the background; None where there are none."""
+def start_baselines(dataset: Dataset, kept: Path | None = None) -> BaselineRun | None:
+    """Start fitting the baselines of a data set in the background; None where there are none.
+
+    Args:
+        dataset: the data.
+        kept: file that keeps what they say, for a process that goes on with the study.
+    """
     task = dataset.task
+    parts = {"validation": dataset.validation, "test": dataset.test}
+    judged = {name: part.fields for name, part in parts.items() if len(part)}
     if task.kind == "reconstruction":
         return BaselineRun(
-            task, dataset.train.fields, dataset.train.target, RECONSTRUCTION_BASELINES
+            task,
+            dataset.train.fields,
+            dataset.train.target,
+            RECONSTRUCTION_BASELINES,
+            judged=judged,
+            kept=kept,
         )
     if task.kind not in PLAIN:
         return None
@@ -49,8 +62,9 @@ def start_baselines(dataset: Dataset) -> BaselineRun | None:
     elif dataset.modality == "language":
         fits = {"kneser_ney": kneser_ney}
     elif dataset.modality == "ratings":
-        fits = baselines_of(task)
+        # They rank other rows too: they themselves are needed.
+        fits, kept = baselines_of(task), None
     elif dataset.modality == "translation":
         fits = RETRIEVAL
     target = dataset.raw_target(dataset.train)
-    return BaselineRun(task, dataset.train.fields, target, fits, ready)
+    return BaselineRun(task, dataset.train.fields, target, fits, ready, judged, kept)
