@@ -10,11 +10,11 @@ import pytest
 
 from thalweg.errors import SpaceError
 from thalweg.models import FAMILIES, InputShape, activation_floats, build, count_params
-from thalweg.models.translators import FAMILIES as TRANSLATORS
 from thalweg.nn.initialisers import initial_params
 from thalweg.nn.layers import Context
 from thalweg.space import Structure
 
+TRANSLATORS = ("seq2seq_transformer", "seq2seq_lstm")
 SHAPE = InputShape(source=(7, 11), written=(6, 9))
 ROWS = 3
 

@@ -14,7 +14,7 @@ from jax import Array, lax
 import thalweg as tw
 from thalweg.data.images import load_images
 from thalweg.data.vision import load_vision
-from thalweg.models import FAMILIES, InputShape
+from thalweg.models import FAMILIES, InputShape, build
 from thalweg.nn.initialisers import Param
 from thalweg.report.pictures import paint, png_size
 from thalweg.space import Config
@@ -76,7 +76,12 @@ class SmallNetwork:
 
 @pytest.fixture(autouse=True)
 def family(monkeypatch):
-    monkeypatch.setitem(FAMILIES, "small", lambda structure, inputs, num: SmallNetwork(inputs, num))
+    monkeypatch.setitem(FAMILIES, "small", "cnn.build_small")
+    monkeypatch.setattr(
+        "thalweg.models.cnn.build_small",
+        lambda structure, inputs, num: SmallNetwork(inputs, num),
+        raising=False,
+    )
 
 
 def images_of(num: int = 60, channels: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +94,7 @@ def images_of(num: int = 60, channels: int = 3) -> tuple[np.ndarray, np.ndarray]
 def model_of(dataset: Any, model: str = "small", **values: Any) -> Model:
     shape = InputShape.from_dict(dataset.input_shape)
     config = Config(model=model, **values)
-    network = FAMILIES[model](config.structure(), shape, dataset.task.num_outputs)
+    network = build(config.structure(), shape, dataset.task.num_outputs)
     rng = np.random.default_rng(1)
     params = {
         name: rng.normal(0, 0.3, spec.shape).astype(np.float32)
@@ -328,7 +333,7 @@ def test_neighbours_are_the_nearest():
 
 
 def test_a_study_leaves_its_pictures(dataset, tmp_path, monkeypatch):
-    monkeypatch.setitem(FAMILIES, "cnn", lambda structure, inputs, num: SmallNetwork(inputs, num))
+    monkeypatch.setitem(FAMILIES, "cnn", "cnn.build_small")
     run = tmp_path / "run"
     study = tw.tune(
         dataset,

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from thalweg.training import programs
+from thalweg.training import backend, programs
 from thalweg.training.programs import compile_program, fingerprint
 
 
@@ -92,24 +93,45 @@ def test_what_calls_other_libraries_is_not_kept(own_cache):
 
 
 def test_what_jax_has_in_its_cache_is_not_kept(own_cache):
-    # Machine code that was read from a file cannot be written to another.
+    # Machine code that was read from one file cannot be written to another.
     code = (
         "import sys, jax, numpy as np, jax.numpy as jnp\n"
         f"jax.config.update('jax_compilation_cache_dir', {str(own_cache / 'jax')!r})\n"
         "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)\n"
         "jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)\n"
         "from thalweg.training.programs import compile_program\n"
+        "kept = None if sys.argv[1] == 'jax' else sys.argv[1]\n"
         "x = np.arange(4.0, dtype=np.float32)\n"
         "double = lambda x: jnp.sin(x) * 2.0\n"
-        "print(compile_program(double, (x,), made_from=sys.argv[1]).call(x).sum())\n"
+        "print(compile_program(double, (x,), made_from=kept).call(x).sum())\n"
     )
     printed = []
-    for name in ("first", "second", "second"):
+    for name in ("jax", "own", "own"):
         run = subprocess.run(
             [sys.executable, "-c", code, name], capture_output=True, text=True, check=True
         )
         printed.append(run.stdout)
     assert len(set(printed)) == 1
+    assert not (own_cache / "programs").exists()
+
+
+def test_what_is_kept_is_not_in_jax_cache_too(own_cache):
+    x = np.arange(4.0, dtype=np.float32)
+    backend.setup()
+    events = []
+    jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
+    before = jax.config.values["jax_persistent_cache_min_compile_time_secs"]
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    try:
+        # Salted: the cache of the tests is shared by several runs of them.
+        salt = np.float32(own_cache.stat().st_ino)
+        compile_program(lambda x: jnp.tan(x) * salt, (x,), made_from="tan")
+        compile_program(lambda x: jnp.tan(x) * salt, (x,))
+        assert "/jax/compilation_cache/cache_hits" not in events
+        compile_program(lambda x: jnp.tan(x) * salt, (x,))
+        assert "/jax/compilation_cache/cache_hits" in events
+    finally:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
     assert len(list((own_cache / "programs").iterdir())) == 1
 
 

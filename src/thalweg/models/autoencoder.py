@@ -199,7 +199,3 @@ def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Autoenc
         structure.normalisation,
         structure.model == "vae",
     )
-
-
-FAMILIES = {"autoencoder": build, "vae": build}
-"""Families that make their inputs again, by name."""

@@ -416,12 +416,3 @@ def build_resnet(structure: Structure, inputs: InputShape, num_outputs: int) -> 
             before = units
     hidden = _hidden(structure)
     return CNN(inputs, num_outputs, tuple(blocks), hidden, structure.activation, average=True)
-
-
-FAMILIES = {
-    "cnn": build_cnn,
-    "lenet": build_lenet,
-    "vgg": build_vgg,
-    "resnet": build_resnet,
-}
-"""Families for images by name."""

@@ -476,12 +476,3 @@ def build_neumf(structure: Structure, inputs: InputShape, num_outputs: int) -> N
 def build_two_tower(structure: Structure, inputs: InputShape, num_outputs: int) -> TwoTower:
     """Return the two towers with ``depth`` hidden layers each and ``width`` factors."""
     return TwoTower(**_deep(structure, inputs, num_outputs))
-
-
-FAMILIES = {
-    "bias": build_bias,
-    "mf": build_mf,
-    "neumf": build_neumf,
-    "two_tower": build_two_tower,
-}
-"""The recommenders by name."""

@@ -44,9 +44,6 @@ from thalweg.space import Structure
 UNKNOWN = 1
 """The id that dropped tokens get."""
 
-READERS = ("rnn", "lstm", "gru", "cnn1d", "transformer")
-"""Families that read any sequence, and so token vectors too."""
-
 _SALT = 700
 
 

@@ -416,7 +416,3 @@ def build_lstm(structure: Structure, inputs: InputShape, num_outputs: int) -> Ne
     _check(structure, inputs)
     widths = tuple(width + width % 2 for width in structure.widths)
     return RecurrentTranslator(inputs, "lstm", widths or (128,))
-
-
-FAMILIES = {"seq2seq_transformer": build_transformer, "seq2seq_lstm": build_lstm}
-"""Families that translate by name."""

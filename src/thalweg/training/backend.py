@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax._src import config
 from jaxlib.version import __version__ as jaxlib_version
 
 from thalweg.files import cache_dir
@@ -75,6 +77,11 @@ def setup() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def without_jax_cache() -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which JAX's cache keeps nothing that this thread compiles."""
+    return config.persistent_cache_min_compile_time_secs(math.inf)
 
 
 def first_device() -> Any:

@@ -4,7 +4,7 @@ What is compiled is kept on disk as it runs (``jax.experimental.serialize_execut
 what it was made from: the sources of the modules that write programs, the versions, the machine,
 and every value that the program was specialised to. Having it again needs no tracing: 0.02 s a
 program, where tracing and JAX's own cache, which knows programs by their text, take 0.1 to 0.2 s
-(perceptrons, 2 cores). JAX's cache serves what is not kept here, and after an upgrade.
+(perceptrons, 2 cores). JAX's cache serves what is not kept here.
 """
 
 from __future__ import annotations
@@ -82,11 +82,15 @@ def compile_program(
     compiled = _load(path, num_devices)
     if compiled is None:
         lowered = jax.jit(function, donate_argnums=donate).lower(*arguments)
-        _found.in_jax_cache = False
-        compiled = lowered.compile(compiler_options=options)
-        # What has been read from a file cannot be written to another.
-        if path is not None and not _found.in_jax_cache and _stands_alone(lowered):
-            _keep(compiled, path)
+        if path is not None and _stands_alone(lowered):
+            _found.in_jax_cache = False
+            with backend.without_jax_cache():
+                compiled = lowered.compile(compiler_options=options)
+            # What has been read from one file cannot be written to another.
+            if not _found.in_jax_cache:
+                _keep(compiled, path)
+        else:
+            compiled = lowered.compile(compiler_options=options)
     analysis = compiled.memory_analysis()
     peak = int(getattr(analysis, "temp_size_in_bytes", 0) or 0)
     return Program(compiled, time.perf_counter() - start, peak)
