@@ -84,7 +84,8 @@ def test_noise_adds_its_power():
     # The fluctuation's mean is exp(0.5² / 2).
     share = added / np.exp(0.125)
     assert share.min() >= 0
-    assert share.max() < 0.53
+    # 320 draws a row leave 3 % of a row's mean uncertain.
+    assert share.max() < 0.56
     assert share.mean() == pytest.approx(0.25, abs=0.02)
 
 

@@ -66,7 +66,8 @@ def bits(key: Key, shape: tuple[int, ...], axis: int = 0) -> Array:
         if shape:
             counter = _counter_of_part(key, shape, axis)
         key = key.value
-    return mix(mix(counter * _GOLDEN + key) ^ (key * np.uint32(0x85EBCA6B)))
+    # The inner round knows only places, which are the same at every step: XLA computes it once.
+    return mix(mix(counter * _GOLDEN + _GOLDEN) ^ key)
 
 
 def _counter_of_part(key: PartKey, shape: tuple[int, ...], axis: int) -> Array:

@@ -2,12 +2,13 @@
 
 The compiled ones, ``METRICS[kind][name]``, all have one signature,
 
-    metric(outputs [N, O], target, weight [N] or None, units=None) -> scalar
+    metric(outputs [N, O], target, weight [N] or None, units=None, failed=None) -> scalar
 
 with the head's raw outputs (scaled values or logits; ``losses.metric_outputs`` for Poisson) and the
 target as in ``thalweg.optim.losses``. Rows of weight 0 (padding, held-out folds) do not count,
 whatever they hold. ``units = (mean, scale)``, each [T] or a scalar, turns scaled regression targets
 into the user's: ``raw = scaled·scale + mean``, so that errors come out in the user's units.
+``failed`` says whether outputs are not finite, where the caller knows: to look costs a pass.
 
 :func:`score` computes the same from finished predictions for the final reports. Definitions are
 those of scikit-learn, with these choices where it warns or raises:
@@ -256,7 +257,11 @@ def _robust(kind: str, metric: Metric) -> Metric:
     """Give a metric the public signature: masked rows, missing weights and units, NaN outputs."""
 
     def masked(
-        outputs: Array, target: Array, weight: Array | None = None, units: Units | None = None
+        outputs: Array,
+        target: Array,
+        weight: Array | None = None,
+        units: Units | None = None,
+        failed: Array | None = None,
     ) -> Array:
         outputs, target = jnp.asarray(outputs), jnp.asarray(target)
         if weight is None:
@@ -267,8 +272,11 @@ def _robust(kind: str, metric: Metric) -> Metric:
         kept = weight > 0
         rows = kept.reshape((-1,) + (1,) * (target.ndim - 1))
         whole = kept.reshape((-1,) + (1,) * (outputs.ndim - 1))
-        failed = jnp.any(~jnp.isfinite(outputs) & whole) | ~jnp.any(kept)
-        outputs = jnp.where(whole & jnp.isfinite(outputs), outputs, 0)
+        if failed is None:
+            failed = jnp.any(~jnp.isfinite(outputs) & whole)
+            outputs = jnp.where(jnp.isfinite(outputs), outputs, 0)
+        failed = failed | ~jnp.any(kept)
+        outputs = jnp.where(whole, outputs, 0)
         target = jnp.where(rows, target, jnp.zeros((), target.dtype))
         value = metric(outputs, target, weight, (0.0, 1.0) if units is None else units)
         return jnp.where(failed, jnp.nan, value)

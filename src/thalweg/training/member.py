@@ -496,12 +496,14 @@ class Member:
         def scores(raw: Array, target: Array) -> tuple[Array, ...]:
             weights = self._loss_weights(scalars)
             outputs = metric_outputs(task.kind, losses, weights, raw, units=self.units)
-            value = metrics[task.metric](outputs, target, None, self.units)
             loss = self._loss_of(raw, target, scalars).mean()
+            # Outputs that are not finite have spoilt it: the metric need not look again.
+            failed = ~jnp.isfinite(loss)
+            value = metrics[task.metric](outputs, target, None, self.units, failed)
             tie = loss
             if task.metric in COUNTING and len(losses) > 1:
                 # Members with different losses are compared by one that is the same for all.
-                tie = metrics["log_loss"](outputs, target, None, self.units)
+                tie = metrics["log_loss"](outputs, target, None, self.units, failed)
             return value, loss, tie
 
         if raw.shape[0] == 2 * cut:
