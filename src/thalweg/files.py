@@ -42,3 +42,21 @@ def cache_dir() -> Path:
         return Path(base)
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(home) / "thalweg"
+
+
+def prune(folder: Path, most_bytes: int, newest: str) -> None:
+    """Delete the files that were not used for longest from a full folder, never the newest.
+
+    Args:
+        folder: what holds the files; using one sets its time (``os.utime``).
+        most_bytes: that may stay.
+        newest: name of the file that was written last.
+
+    Raises:
+        OSError: where the folder cannot be read, or another process deletes a file meanwhile.
+    """
+    total = 0
+    for path in sorted(folder.iterdir(), key=lambda path: -path.stat().st_mtime):
+        total += path.stat().st_size
+        if total > most_bytes and path.name != newest:
+            path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -71,6 +72,23 @@ def test_a_damaged_file_is_made_again(own_cache):
     program = compile_program(jnp.cos, (x,), made_from="cos")
     np.testing.assert_allclose(program.call(x), np.cos(x), rtol=1e-6)
     assert path.stat().st_size > 40
+
+
+def test_a_full_cache_loses_what_was_not_used_for_longest(own_cache, monkeypatch):
+    x = np.arange(4.0, dtype=np.float32)
+    compile_program(jnp.cos, (x,), made_from="old")
+    (old,) = (own_cache / "programs").iterdir()
+    monkeypatch.setattr(programs, "CACHE_BYTES", int(2.5 * old.stat().st_size))
+    compile_program(jnp.cos, (x,), made_from="older")
+    (older,) = set((own_cache / "programs").iterdir()) - {old}
+    os.utime(older, (1, 1))
+    compile_program(jnp.cos, (x,), made_from="new")
+    left = set((own_cache / "programs").iterdir())
+    assert old in left
+    assert older not in left
+    os.utime(old, (1, 1))
+    compile_program(jnp.cos, (x,), made_from="old")
+    assert old.stat().st_mtime > 1
 
 
 def test_a_file_with_another_content_is_made_again(own_cache):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thalweg.errors import MissingExtraError, OptionError, unknown_option
-from thalweg.files import cache_dir, write_atomically
+from thalweg.files import cache_dir, prune, write_atomically
 
 if TYPE_CHECKING:
     import tokenizers
@@ -354,11 +354,7 @@ def _keep(name: str, data: bytes) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / name, data)
-        total = 0
-        for path in sorted(folder.iterdir(), key=lambda path: -path.stat().st_mtime):
-            total += path.stat().st_size
-            if total > _CACHE_BYTES and path.name != name:
-                path.unlink(missing_ok=True)
+        prune(folder, _CACHE_BYTES, name)
     except OSError:
         # A cache that cannot be written is no reason to stop: texts are encoded every time.
         return

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import pickle
 import threading
 import time
@@ -25,11 +26,14 @@ import numpy as np
 from jax.experimental import serialize_executable
 from jaxlib.version import __version__ as jaxlib_version
 
-from thalweg.files import cache_dir, write_atomically
+from thalweg.files import cache_dir, prune, write_atomically
 from thalweg.training import backend
 
 WRITERS = ("models", "nn", "optim", "training")
 """Subpackages whose code ends up in programs."""
+CACHE_BYTES = 1 << 30
+"""Of programs that are kept; what was not used for longest is deleted first."""
+
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 _found = threading.local()
@@ -125,6 +129,8 @@ def _load(path: Path | None, num_devices: int) -> jax.stages.Compiled | None:
         content = path.read_bytes()
         digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if hashlib.sha256(content).digest() == digest:
+            # What was used last is deleted last.
+            os.utime(path)
             devices = jax.devices()[:num_devices]
             return serialize_executable.deserialize_and_load(
                 *pickle.loads(content), execution_devices=devices
@@ -146,6 +152,7 @@ def _keep(compiled: jax.stages.Compiled, path: Path) -> None:
         content = pickle.dumps(serialize_executable.serialize(compiled))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, hashlib.sha256(content).digest() + content)
+        prune(path.parent, CACHE_BYTES, path.name)
 
 
 def fingerprint(value: Any) -> str:
