@@ -30,7 +30,8 @@ def start_baselines(dataset: Dataset, kept: Path | None = None) -> BaselineRun |
 
     Args:
         dataset: the data.
-        kept: file that keeps what they say, for a process that goes on with the study.
+        kept: file that keeps what they say, as far as that is numbers, for a process that goes on
+            with the study.
     """
     task = dataset.task
     parts = {"validation": dataset.validation, "test": dataset.test}
@@ -65,6 +66,7 @@ def start_baselines(dataset: Dataset, kept: Path | None = None) -> BaselineRun |
         # They rank other rows too: they themselves are needed.
         fits, kept = baselines_of(task), None
     elif dataset.modality == "translation":
-        fits = RETRIEVAL
+        # They say texts, which are soon found again.
+        fits, kept = RETRIEVAL, None
     target = dataset.raw_target(dataset.train)
     return BaselineRun(task, dataset.train.fields, target, fits, ready, judged, kept)
