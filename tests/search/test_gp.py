@@ -15,6 +15,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from thalweg.search.axes import Axes
 from thalweg.search.bayesian import (
     GaussianProcess,
+    along_axes,
     choose_batch,
     log_expected_improvement,
     power_transform,
@@ -184,3 +185,15 @@ def test_sixty_four_proposals_with_a_thousand_trials_known():
     assert len(proposed) == 64
     # A second alone on two cores; three leave room for what else runs.
     assert time.perf_counter() - start < 3.0
+
+
+def test_points_beside_the_best_one_differ_in_one_number():
+    axes, points, *_ = observations()
+    point = points[0]
+    moved = along_axes(axes, point)
+    differs = (moved != point) & ~(np.isnan(moved) & np.isnan(point))
+    assert (differs.sum(axis=1) <= 1).all()
+    kinds = np.array(axes.kinds)
+    assert not differs[:, kinds].any()
+    numbers = ~kinds & ~np.isnan(point)
+    assert differs[:, numbers].any(axis=0).all()

@@ -30,6 +30,18 @@ NUM_CANDIDATES = 1024
 LOCAL_SCALES = (0.3, 0.1, 0.03, 0.01)
 NUM_STARTS = 8
 
+FEW = 4
+"""Proposals at a time that are chosen with more care."""
+
+STALE, TURN = 5, 3
+"""Values told since the best one, from which on every third proposal is of another kind: a process
+that takes what it knows from far away for certain does not look beside its best point again."""
+
+DOUBT = 4.0
+"""Standard deviations by which the process is taken to be wrong there."""
+
+AXIS_STEPS = (-0.2, -0.1, -0.05, -0.02, 0.02, 0.05, 0.1, 0.2)
+
 
 def num_startup(space: Space) -> int:
     """Return how many points a model should have seen before it is asked."""
@@ -105,6 +117,14 @@ class GaussianProcess(Learner):
         candidates = unseen(candidates, history)
         if not len(candidates):
             return kernel, candidates
+        if num <= FEW and _in_doubt(values):
+            doubted = unseen(along_axes(axes, history.points[int(values.argmax())]), history)
+            if len(doubted):
+                mean, variance = posterior(axes.features(doubted))
+                first = doubted[[int((mean + DOUBT * np.sqrt(variance)).argmax())]]
+                pending = np.concatenate([history.pending, first])
+                rest = choose_batch(axes, posterior, candidates, pending, best, num - 1)
+                return kernel, np.concatenate([first, rest])
         return kernel, choose_batch(axes, posterior, candidates, history.pending, best, num)
 
     def _refine(
@@ -138,7 +158,26 @@ class GaussianProcess(Learner):
 
 def _refinements(num: int) -> tuple[int, ...]:
     """Return how many starts are climbed from, round by round."""
-    return (NUM_STARTS, NUM_STARTS) if num <= 4 else (2 * NUM_STARTS,)
+    return (NUM_STARTS, NUM_STARTS) if num <= FEW else (2 * NUM_STARTS,)
+
+
+def _in_doubt(values: np.ndarray) -> bool:
+    """Whether the best value is old, and this is the turn to look where the process does not."""
+    since = len(values) - 1 - int(values.argmax())
+    return since >= STALE and (since - STALE) % TURN == 0
+
+
+def along_axes(axes: Axes, point: np.ndarray) -> np.ndarray:
+    """Return a point moved along one number at a time, by several lengths, [M, D]."""
+    moved = []
+    for axis in range(axes.num):
+        if np.isnan(point[axis]) or (axes.kinds and axes.kinds[axis]):
+            continue
+        for length in AXIS_STEPS:
+            one = point.copy()
+            one[axis] = min(max(one[axis] + length, 0.0), np.nextafter(1.0, 0.0))
+            moved.append(one)
+    return axes.settle(np.array(moved)) if moved else np.empty((0, len(point)))
 
 
 def targets(history: History) -> tuple[np.ndarray, np.ndarray]:

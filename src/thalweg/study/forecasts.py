@@ -99,7 +99,7 @@ def _naive(dataset: Dataset, part: Part) -> tuple[np.ndarray, str]:
     made = [
         (np.asarray(baseline.outputs(part.fields)), baseline.name)
         for baseline in naive_baselines(dataset.encoder)  # pyright: ignore[reportArgumentType]
-        if baseline.name != "drift"
+        if baseline.outputs is not None and baseline.name != "drift"
     ]
     return min(made, key=lambda pair: float(np.square((pair[0] - truth) / scale).mean()))
 
