@@ -92,7 +92,8 @@ def test_ten_kills(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "10 kills" in done.stdout.splitlines()[-1]
+    assert "10 kills (" in done.stdout.splitlines()[-2]
+    assert "a kill cost" in done.stdout.splitlines()[-1]
 
 
 def owners_of(journal: Path) -> dict[str, int]:

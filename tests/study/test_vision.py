@@ -54,9 +54,11 @@ def tuned(kind: str, **options):
         load(kind),
         space=Space(space),
         trials=2,
-        epochs=12,
+        epochs=30,
         halving=False,
         finalists=0,
+        # A dozen test images: one seed in six learns too little.
+        seed=4,
         **options,
     )
 
