@@ -82,10 +82,12 @@ def build(structure: Structure, inputs: InputShape, num_outputs: int) -> Network
 
         as_image = place.startswith("cnn.")
         return listening(_builder(place), structure, inputs, num_outputs, as_image=as_image)
+    if inputs.tokens is not None and structure.model in READERS and not inputs.language:
+        from thalweg.models.text import build_reader
+
+        return build_reader(structure, inputs, num_outputs, _builder(place))
     if inputs.language:
         place = "language_model.build"
-    elif inputs.tokens is not None and structure.model in READERS:
-        place = "text.build_reader"
     elif inputs.terms is not None and structure.model in ("linear", "mlp"):
         place = "text.build_bag"
     network = _builder(place)(structure, inputs, num_outputs)

@@ -450,12 +450,3 @@ def build_dlinear(structure: Structure, inputs: InputShape, num_outputs: int) ->
     """Return the linear forecaster."""
     del structure
     return DLinear(inputs, num_outputs)
-
-
-FAMILIES = {
-    **dict.fromkeys(GATES, build_recurrent),
-    "cnn1d": build_convolution,
-    "transformer": build_transformer,
-    "dlinear": build_dlinear,
-}
-"""Families for sequences by name."""

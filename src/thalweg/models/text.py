@@ -6,10 +6,10 @@ A text comes as ``tokens`` [B, T] with its ``length`` [B], and as ``terms`` [B, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 from jax import Array
@@ -24,7 +24,6 @@ from thalweg.models.base import (
     shares_of,
 )
 from thalweg.models.mlp import HiddenLayers, embedding_width
-from thalweg.models.sequence import FAMILIES as SEQUENCE_FAMILIES
 from thalweg.models.sequence import Head, pooled
 from thalweg.nn import noise
 from thalweg.nn.initialisers import Param
@@ -482,8 +481,20 @@ def build_bag(structure: Structure, inputs: InputShape, num_outputs: int) -> Bag
     )
 
 
-def build_reader(structure: Structure, inputs: InputShape, num_outputs: int) -> ReadingNetwork:
+def build_reader(
+    structure: Structure,
+    inputs: InputShape,
+    num_outputs: int,
+    of_sequences: Callable[[Structure, InputShape, int], Any] | None = None,
+) -> ReadingNetwork:
     """Return the network of a structure that reads tokens in their order.
+
+    Args:
+        structure: family, widths and so on.
+        inputs: what the network reads.
+        num_outputs: width of the output head.
+        of_sequences: builds the family's network for sequences, which reads token vectors here;
+            None for the convolutions of ``textcnn``.
 
     Raises:
         SpaceError: where the data holds no texts.
@@ -494,7 +505,7 @@ def build_reader(structure: Structure, inputs: InputShape, num_outputs: int) -> 
         )
     num_tokens, size = inputs.tokens[0], structure.get("embedding_size")
     window = structure.get("window")
-    if structure.model == "textcnn":
+    if of_sequences is None:
         # The largest response is the same with windows and without.
         window = 0
         first = structure.get("kernel_size")
@@ -507,9 +518,9 @@ def build_reader(structure: Structure, inputs: InputShape, num_outputs: int) -> 
     else:
         steps = min(window or num_tokens, num_tokens)
         own = InputShape(sequence=(steps, size), masked=True)
-        network = SEQUENCE_FAMILIES[structure.model](structure, own, num_outputs)
-        units = network.head.units  # type: ignore[attr-defined]
-        network = replace(network, head=_NoHead(own, units, units))  # type: ignore[type-var]
+        network = of_sequences(structure, own, num_outputs)
+        units = network.head.units
+        network = replace(network, head=_NoHead(own, units, units))
         body = SequenceBody(network, units)
     return ReadingNetwork(
         inputs,

@@ -129,8 +129,9 @@ def _load(path: Path | None, num_devices: int) -> jax.stages.Compiled | None:
         content = path.read_bytes()
         digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if hashlib.sha256(content).digest() == digest:
-            # What was used last is deleted last.
-            os.utime(path)
+            # What was used last is deleted last, where the folder may be written.
+            with contextlib.suppress(OSError):
+                os.utime(path)
             devices = jax.devices()[:num_devices]
             return serialize_executable.deserialize_and_load(
                 *pickle.loads(content), execution_devices=devices
