@@ -116,7 +116,7 @@ def test_two_processes_share_a_database(tables, tmp_path):
     space.write_text(SMALL)
     options = [
         str(tables["train"]), "--target", "bought", "--space", str(space), "--no-baselines",
-        "--trials", "44", "--epochs", "1000", "--seeds", "2", "--processes", "2", "--json",
+        "--trials", "44", "--epochs", "2000", "--seeds", "2", "--processes", "2", "--json",
         "--storage", f"sqlite:///{tmp_path / 'studies.db'}", "--study", "shared",
     ]  # fmt: skip
     both = [
