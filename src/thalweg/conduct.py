@@ -133,17 +133,35 @@ def conduct(asked: Asked, model_class: type[Model] = Model) -> HandedOver | None
         What is handed over, written too where there is a directory; None where another process
         that shares the study has finished it.
     """
+    from thalweg.study.yardsticks import start_baselines
+
+    keeper = asked.keeper
+    kept = None if keeper is None else keeper.folder / "baselines.safetensors"
+    yardsticks = start_baselines(asked.dataset, kept) if asked.options["baselines"] else None
+    try:
+        searched = _search(asked)
+        handed = None if searched is None else _hand_over(asked, searched, yardsticks, model_class)
+    finally:
+        # One that still fits must not write among checkpoints that are being removed.
+        if yardsticks is not None:
+            yardsticks.close()
+    if keeper is not None and (searched is None or not searched.interrupted):
+        keeper.discard()
+    return handed
+
+
+def _hand_over(
+    asked: Asked,
+    searched: _Searched,
+    yardsticks: BaselineRun | None,
+    model_class: type[Model],
+) -> HandedOver:
+    """Decide what is handed over, describe it, and write it where there is a directory."""
     from thalweg.explain.studied import Explained, explain_study
     from thalweg.report.pictures import paint
     from thalweg.study.pictures import make_pictures
-    from thalweg.study.yardsticks import start_baselines
 
     dataset, clock, directory = asked.dataset, asked.clock, asked.directory
-    kept = None if asked.keeper is None else asked.keeper.folder / "baselines.safetensors"
-    yardsticks = start_baselines(dataset, kept) if asked.options["baselines"] else None
-    searched = _search(asked)
-    if searched is None:
-        return None
     decided = _decide(asked, searched, model_class)
     failed: list[str] = []
     # While baselines are still being fitted.
@@ -172,8 +190,6 @@ def conduct(asked: Asked, model_class: type[Model] = Model) -> HandedOver | None
     handed = HandedOver(summary, records, decided.model, drawn)
     if directory is not None:
         _write(handed, directory, searched.outcome, clock)
-        if asked.keeper is not None and not searched.interrupted:
-            asked.keeper.discard()
     else:
         summary["seconds"]["total"] = round(clock.elapsed(), 3)
     searched.loop.notebook.callbacks.end(summary)
@@ -218,8 +234,6 @@ def _search(asked: Asked) -> _Searched | None:
         outcome = loop.run()
         if directory is not None and directory.is_finished and not directory.was_interrupted:
             # Another process that shares the study was faster.
-            assert asked.keeper is not None
-            asked.keeper.discard()
             return None
         looked = look_into_the_winner(loop, outcome, interrupted) if settings.growth else {}
     if settings.refit and not interrupted():

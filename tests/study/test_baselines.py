@@ -107,6 +107,25 @@ def test_a_damaged_file_is_no_reason_to_stop(tmp_path):
     assert len(run.wait(60)) == len(BASELINES)
 
 
+def test_nothing_is_kept_after_closing(tmp_path):
+    import threading
+
+    go = threading.Event()
+
+    def slow(task, fields, target):
+        go.wait()
+        return BASELINES["linear"](task, fields, target)
+
+    kept = tmp_path / "baselines.safetensors"
+    run = BaselineRun(
+        TASKS["binary"], FIELDS, target_of("binary"), fits={"linear": slow}, kept=kept
+    )
+    run.close()
+    go.set()
+    assert [one.name for one in run.wait(60)] == ["linear"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_time_is_said(monkeypatch):
     import threading
 

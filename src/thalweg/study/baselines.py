@@ -226,6 +226,7 @@ class BaselineRun:
         self.ready, self.judged, self.kept = ready, judged or {}, kept
         self.fitted: list[Baseline] = []
         self.failed: list[str] = []
+        self._keeping = threading.Lock()
         if task.kind in ("binary", "multiclass"):
             target = target.argmax(1) if target.ndim == 2 else target.astype(np.int64)
         self._thread = threading.Thread(
@@ -236,7 +237,8 @@ class BaselineRun:
     def _fit(self, task: Task, fields: Mapping[str, np.ndarray], target: np.ndarray) -> None:
         from threadpoolctl import threadpool_limits
 
-        known = {} if self.kept is None else _read(self.kept)
+        kept = self.kept
+        known = {} if kept is None else _read(kept)
         for one in self.ready:
             assert one.outputs is not None
             self.fitted.append(replace(one, said=self._judge(one.outputs)))
@@ -256,8 +258,9 @@ class BaselineRun:
                 self.failed.append(f"the baseline {name} could not be fitted: {error}")
                 continue
             self.fitted.append(Baseline(name, outputs, seconds, said))
-            if self.kept is not None:
-                _write(self.kept, [b for b in self.fitted if b.name in self.fits])
+            with self._keeping:
+                if self.kept is not None:
+                    _write(self.kept, [b for b in self.fitted if b.name in self.fits])
 
     def _judge(self, outputs: Outputs) -> dict[str, np.ndarray]:
         return {part: outputs(fields) for part, fields in self.judged.items()}
@@ -271,6 +274,11 @@ class BaselineRun:
                 f"no time was left for the baseline {', '.join(missing)}: give a longer budget"
             )
         return list(self.fitted)
+
+    def close(self) -> None:
+        """Keep nothing any more; a fit that is under way goes on, for nobody."""
+        with self._keeping:
+            self.kept = None
 
 
 def _write(path: Path, fitted: Sequence[Baseline]) -> None:
