@@ -85,20 +85,23 @@ def test_linear_is_a_product_with_the_weights() -> None:
     np.testing.assert_allclose(outputs(network, params, rows()), expected, atol=1e-5)
 
 
-def test_convolutions_are_those_of_torch() -> None:
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_convolutions_are_those_of_torch(first: int, activation: str) -> None:
     torch = pytest.importorskip("torch")
     inputs = replace(INPUTS, numeric=0, cardinalities=())
-    network, params = made("textcnn", inputs)
+    network, params = made("textcnn", inputs, kernel_size=first, activation=activation)
+    activate = {"relu": torch.relu, "gelu": torch.nn.functional.gelu}[activation]
     vectors = np.asarray(params["tokens/0"])[rows()["tokens"]]
     vectors *= (np.arange(40) < LENGTHS[:, None])[:, :, None]
     found = []
-    for size in (3, 4, 5):
+    for size in (first, first + 1, first + 2):
         # [E, size · F] to torch's [F, E, size].
         kernel = np.asarray(params[f"conv_{size}/kernel"]).reshape(8, size, 16).transpose(2, 0, 1)
         x = torch.tensor(vectors).transpose(1, 2)
         left = (size - 1) // 2
         x = torch.nn.functional.pad(x, (left, size - 1 - left))
-        y = torch.relu(torch.nn.functional.conv1d(x, torch.tensor(kernel.copy()))).numpy()
+        y = activate(torch.nn.functional.conv1d(x, torch.tensor(kernel.copy()))).numpy()
         for row, length in enumerate(LENGTHS):
             y[row, :, length:] = -np.inf
         found.append(y.max(2))

@@ -30,6 +30,7 @@ from thalweg.nn.initialisers import Param
 from thalweg.nn.kernels import add_bias
 from thalweg.nn.layers import (
     ACTIVATIONS,
+    RISING,
     Context,
     Dense,
     Params,
@@ -43,8 +44,6 @@ from thalweg.nn.pooling import convolve_and_pool, global_average_pool, max_pool
 from thalweg.space import Structure
 
 Size = tuple[int, int]
-# Largest of activations is activation of the largest: pooling first leaves a quarter of the work.
-RISING = frozenset(("relu", "sigmoid", "tanh", "leaky_relu", "elu", "selu", "softplus", "identity"))
 # An unpadded network must leave at least so many pixels a side.
 LEAST_SIDE = 4
 
@@ -85,7 +84,8 @@ class Block:
         activate = ACTIVATIONS[self.activation]
         early = self.pool and self.activation in RISING
         if early and self.norm is None:
-            # The same constant on all pixels and a rising function: both may come after pooling.
+            # The same constant on all pixels and a rising function: both may come after pooling,
+            # which leaves a quarter of the work.
             window = self.conv.window((x.shape[1], x.shape[2]))
             x = convolve_and_pool(x, params[f"{self.conv.name}/kernel"], window)
             return activate(add_bias(x, params[f"{self.conv.name}/bias"])), state

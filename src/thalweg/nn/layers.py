@@ -78,6 +78,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 """Activation functions by name (the names of ``thalweg.space.ACTIVATIONS``)."""
 
+RISING = frozenset(("relu", "sigmoid", "tanh", "leaky_relu", "elu", "selu", "softplus", "identity"))
+"""Those that never fall: the largest of their values is the value of the largest."""
+
 
 @dataclass(frozen=True)
 class Dense:
