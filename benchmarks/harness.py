@@ -180,6 +180,35 @@ def ratios(task: Task, records: Iterable[Record]) -> list[dict]:
     return found
 
 
+def reached(task: Task, records: Iterable[Record]) -> list[dict]:
+    """Divide the time of every peer's search by that in which ours reached its final score.
+
+    Both from process start, round by round; 0 where ours never reached it.
+    """
+    paths = [r for r in records if r.runs and not r.missing and "path" in r.runs[0]]
+    found = []
+    for ours in (r for r in paths if r.contestant.side == "ours" and r.runs[0]["path"]):
+        for peer in (r for r in paths if r.contestant.side == "peers"):
+            values = []
+            for own, other in zip(ours.runs, peer.runs, strict=True):
+                before = own["result_seconds"] - own["seconds"]
+                times = [before + t for t, score in own["path"] if score >= other["score"]]
+                values.append(other["result_seconds"] / times[0] if times else 0.0)
+            found.append(
+                {
+                    "ours": ours.contestant.name,
+                    "peer": peer.contestant.name,
+                    "of": "peer / ours to the peer's final score",
+                    "ratios": values,
+                    "median": statistics.median(values),
+                    "low": min(values),
+                    "high": max(values),
+                    "never": values.count(0.0),
+                }
+            )
+    return found
+
+
 def show(task: Task, records: Sequence[Record], peak: float) -> None:
     """Print a task's table and its ratios; ``peak`` is the machine's in GFLOP/s, 0 if unknown."""
     print(f"\n## {task.title}\n")
@@ -217,6 +246,15 @@ def show(task: Task, records: Sequence[Record], peak: float) -> None:
         print(
             f"- {ratio['ours']} against {ratio['peer']}: "
             f"{ratio['median']:.3g}× [{ratio['low']:.3g} to {ratio['high']:.3g}]"
+        )
+    sooner = reached(task, records)
+    if sooner:
+        print("\nThe same to the peer's final score (0: never reached), pair by pair:\n")
+    for ratio in sooner:
+        print(
+            f"- {ratio['ours']} against {ratio['peer']}: "
+            f"{ratio['median']:.3g}× [{ratio['low']:.3g} to {ratio['high']:.3g}], "
+            f"{ratio['never']} of {len(ratio['ratios'])} never"
         )
 
 

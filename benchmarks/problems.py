@@ -76,7 +76,8 @@ def mnist(folder: Path | None, *, rows: int | None = None) -> Digits28:
     """Read MNIST's four IDX files from ``folder``; make data of their shape where it is absent.
 
     Args:
-        folder: Folder with ``train-images-idx3-ubyte.gz`` and its three siblings.
+        folder: Folder with ``train-images-idx3-ubyte.gz`` and its three siblings, or with a folder
+            ``mnist`` that holds them.
         rows: Keep the first so many training rows (and a sixth of that for the test).
     """
     x, y, u, v, note = _mnist(folder)
@@ -115,6 +116,8 @@ def sequences(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mnist(folder: Path | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
+    if folder is not None and (folder / "mnist").is_dir():
+        folder = folder / "mnist"
     if folder is not None and (folder / "train-images-idx3-ubyte.gz").exists():
         x, y = (
             _idx(folder / f"train-{part}.gz") for part in ("images-idx3-ubyte", "labels-idx1-ubyte")

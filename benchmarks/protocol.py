@@ -45,6 +45,7 @@ def result(
     members: int = 1,
     steps: int | None = None,
     flop: float | None = None,
+    path: Sequence[tuple[float, float]] = (),
     note: str = "",
 ) -> dict[str, object]:
     """Build a result.
@@ -58,6 +59,7 @@ def result(
         members: Networks trained together; the harness divides by it.
         steps: Optimizer steps per member.
         flop: Floating-point operations of the matrix products in ``seconds``, all members.
+        path: Of a search: (seconds of the work, best score so far, more is better), ascending.
         note: What a reader of the figure has to know.
     """
     return {
@@ -68,6 +70,7 @@ def result(
         "members": members,
         "steps": steps,
         "flop": flop,
+        "path": list(path),
         "versions": {name: _version(name) for name in packages},
         "note": note,
     }

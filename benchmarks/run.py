@@ -10,7 +10,17 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from harness import Contestant, Setting, Task, gemm_peak, hardware, interleave, ratios, show
+from harness import (
+    Contestant,
+    Setting,
+    Task,
+    gemm_peak,
+    hardware,
+    interleave,
+    ratios,
+    reached,
+    show,
+)
 
 
 def ours(name: str, task: str, form: str, cache: str | None = None) -> Contestant:
@@ -80,6 +90,21 @@ def text(kind: str) -> Task:
             peer("Keras on JAX", "keras", "jax"),
             peer("Keras on JAX, 25 steps a call", "keras", "jax-stacked"),
         ],
+    )
+
+
+def space(name: str, what: str) -> Task:
+    return Task(
+        f"{what}: the best by validation accuracy, for the same epochs in all",
+        [
+            ours("Thalweg, first run", "space", name, "fresh"),
+            ours("Thalweg, compiled before", "space", name, "kept"),
+            Contestant(
+                "Optuna TPE, Hyperband, 2 processes", "peers/optuna_space.py", f"{name}-tpe"
+            ),
+            Contestant("Optuna GP, Hyperband, 2 processes", "peers/optuna_space.py", f"{name}-gp"),
+        ],
+        clock="result_seconds",
     )
 
 
@@ -185,6 +210,11 @@ TASKS: dict[str, list[Task]] = {
             clock="result_seconds",
         ),
     ],
+    "spaces": [
+        space("adult", "MLP on adult, batch 64, 30 trainings of 8 epochs"),
+        space("mnist", "CNN on 6,000 MNIST images, batch 32, 20 trainings of 8 epochs"),
+        space("sst2", "Convolution over 6,000 SST-2 phrases, batch 32, 20 trainings of 6 epochs"),
+    ],
     "mixed": [mixed("30-64-2"), mixed("784-128-10")],
     "cnn": [cnn(32), cnn(128)],
     "layer": [layer(side, batch_size) for side in (13, 28) for batch_size in (32, 128)],
@@ -193,7 +223,7 @@ TASKS: dict[str, list[Task]] = {
     "rnn": [recurrent("rnn")],
     "text": [text("lstm"), text("transformer")],
 }
-REPEATS = {"digits": 10}
+REPEATS = {"digits": 10, "spaces": 3}
 
 
 def main() -> None:
@@ -203,7 +233,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, help="rounds; default 5, and 10 seeds for digits")
     parser.add_argument("--peers-python", default=sys.executable, help="Python that has the peers")
-    parser.add_argument("--data", type=Path, help="folder that holds MNIST's files")
+    parser.add_argument("--data", type=Path, help="folder with mnist/, adult/, sst2/")
     parser.add_argument(
         "--only", nargs="*", default=[""], help="contestants whose name has one of these texts"
     )
@@ -254,6 +284,7 @@ def main() -> None:
                     "clock": task.clock,
                     "contestants": [asdict(record) for record in records],
                     "ratios": ratios(task, records),
+                    "reached": reached(task, records),
                 }
             )
             if args.out:  # after every task: an interrupted run keeps what it has
