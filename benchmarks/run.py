@@ -210,10 +210,12 @@ TASKS: dict[str, list[Task]] = {
             clock="result_seconds",
         ),
     ],
-    "spaces": [
-        space("adult", "MLP on adult, batch 64, 30 trainings of 8 epochs"),
-        space("mnist", "CNN on 6,000 MNIST images, batch 32, 20 trainings of 8 epochs"),
-        space("sst2", "Convolution over 6,000 SST-2 phrases, batch 32, 20 trainings of 6 epochs"),
+    "search-adult": [space("adult", "MLP on adult, batch 64, 30 trainings of 8 epochs")],
+    "search-mnist": [
+        space("mnist", "CNN on 6,000 MNIST images, batch 32, 20 trainings of 8 epochs")
+    ],
+    "search-sst2": [
+        space("sst2", "Convolution over 6,000 SST-2 phrases, batch 32, 20 trainings of 6 epochs")
     ],
     "mixed": [mixed("30-64-2"), mixed("784-128-10")],
     "cnn": [cnn(32), cnn(128)],
@@ -223,7 +225,7 @@ TASKS: dict[str, list[Task]] = {
     "rnn": [recurrent("rnn")],
     "text": [text("lstm"), text("transformer")],
 }
-REPEATS = {"digits": 10, "spaces": 3}
+REPEATS = {"digits": 10, "search-adult": 3, "search-mnist": 3, "search-sst2": 3}
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 | problem | data | network |
 | --- | --- | --- |
-| ``adult`` | 26,049 rows, 105 columns once categories are 0/1 | MLP of two hidden layers |
+| ``adult`` | 26,049 rows, 108 columns once categories are 0/1 | MLP of two hidden layers |
 | ``mnist`` | 6,000 images | two 3×3 convolutions with pooling, width and twice the width |
 | ``sst2`` | 6,000 phrases | filters over 3, 4 and 5 words of 64 numbers, the largest response |
 
