@@ -5,7 +5,7 @@ of regrets is taken (its logarithm, paired), with a 95 % interval. Noisy functio
 noise and judged without. No contestant trains anything.
 
     python benchmarks/search_functions.py --seeds 10 --batch 1 32 --out functions.json
-    python benchmarks/search_functions.py --functions branin --searchers gp --no-optuna
+    python benchmarks/search_functions.py --functions branin --searchers gp --optuna
 """
 
 from __future__ import annotations
@@ -186,13 +186,12 @@ def main() -> None:
     )
     parser.add_argument("--batch", nargs="*", type=int, default=[1, 32])
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--optuna", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--optuna", nargs="*", default=["gp", "tpe"], help="its samplers")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     contestants: dict[str, Callable[[Function, int, int], float]] = {}
-    if options.optuna:
-        for name in ("gp", "tpe"):
-            contestants[f"optuna {name}"] = lambda f, s, b, n=name: optunas(n, f, s, b)
+    for name in options.optuna:
+        contestants[f"optuna {name}"] = lambda f, s, b, n=name: optunas(n, f, s, b)
     for name in options.searchers:
         contestants[name] = lambda f, s, b, n=name: ours(n, f, s, b)
     rows = []

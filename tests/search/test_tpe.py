@@ -40,6 +40,21 @@ def test_draws_follow_the_density():
         np.testing.assert_allclose(counts, density.reshape(10, 100).mean(1) / 30, atol=0.008)
 
 
+def test_kernels_narrow_where_points_gather():
+    axes = Axes(Space(dropout=Float(0.0, 0.5), momentum=Float(0.0, 0.9)))
+    near = np.array([[0.50, 0.1], [0.53, 0.4], [0.56, 0.7], [0.59, 0.95]])
+    sd = Parzen(axes, near).sd
+    assert sd.shape == (4, 2)
+    # No narrower than lets four kernels meet, no wider than Scott's rule.
+    np.testing.assert_allclose(sd[:, 0], 1 / 6)
+    np.testing.assert_allclose(sd, np.full((4, 2), 1 / 6), atol=0.01)
+    many = np.random.default_rng(0).random((40, 2))
+    many[:, 0] = 0.5 + 0.02 * many[:, 0]
+    sd = Parzen(axes, many).sd
+    np.testing.assert_allclose(sd[:, 0], 1 / 42)
+    assert sd[:, 1].mean() > 1.5 / 42
+
+
 def test_absent_hyperparameters_count_as_uniform():
     space = Space(
         optimizer=Choice(["adam", "sgd"]), momentum=Switch("optimizer", {"sgd": Float(0.0, 0.9)})

@@ -31,9 +31,7 @@ class TPE(Learner):
     largest. Points that were asked for and have no score yet count as bad ones.
 
     Source: Bergstra, Bardenet, Bengio and Kegl, "Algorithms for hyper-parameter optimization",
-    2011, section 4; multivariate: Falkner, Klein and Hutter, "BOHB", 2018; widths of the kernels
-    after Watanabe, "Tree-structured Parzen estimator: understanding its algorithm components and
-    their roles", 2023.
+    2011, section 4; multivariate: Falkner, Klein and Hutter, "BOHB", 2018.
     """
 
     def ask(self, num: int) -> tuple[TPE, list[Config]]:
@@ -70,7 +68,7 @@ class Parzen:
     """A mixture of kernels around points, and of the uniform density on the cube.
 
     Numbers have normal kernels cut off at 0 and 1, kinds the weight 1 - w on their own value and
-    the rest on the others. Where a hyperparameter is absent, or a kernel's point lacks one that is
+    w on all alike. Where a hyperparameter is absent, or a kernel's point lacks one that is
     there, its factor is that of the uniform density.
 
     Args:
@@ -80,13 +78,12 @@ class Parzen:
 
     def __init__(self, axes: Axes, points: np.ndarray) -> None:
         self.axes, self.points = axes, points
-        num, width = points.shape
         self.kinds = np.array(axes.kinds or (False,))
-        # Scott's rule in as many dimensions; never so narrow that a kernel stands alone, and never
-        # narrower than what tells two values of a grid apart.
-        sd = 0.2 * max(num, 1) ** (-1.0 / (width + 4))
-        self.sd = np.maximum(max(sd, 1.0 / min(100, 1 + num)), 0.5 * axes.cells)
-        self.other = 1.0 / (num + 2.0)
+        # Never narrower than what tells two values of a grid apart.
+        self.sd = np.maximum(_widths(points), 0.5 * axes.cells)
+        self.options = np.array([max(len(levels), 1) for levels in axes.levels] or [1])
+        # Each option counts as if it had been seen once among all points.
+        self.other = self.options / (len(points) + 1.0 + self.options)
 
     def draw(self, num: int, rng: np.random.Generator) -> np.ndarray:
         """Return points drawn from the mixture, not settled yet, [num, D]."""
@@ -94,10 +91,12 @@ class Parzen:
 
         which = rng.integers(len(self.points) + 1, size=num)
         uniform = rng.random((num, self.axes.num))
+        # The last one is the uniform density.
         centers = np.concatenate([self.points, np.full((1, self.axes.num), np.nan)])[which]
+        sd = np.concatenate([self.sd, np.ones((1, self.axes.num))])[which]
         known = np.where(np.isnan(centers), 0.5, centers)
-        low, high = ndtr(-known / self.sd), ndtr((1.0 - known) / self.sd)
-        near = known + self.sd * ndtri(low + uniform * (high - low))
+        low, high = ndtr(-known / sd), ndtr((1.0 - known) / sd)
+        near = known + sd * ndtri(low + uniform * (high - low))
         stays = rng.random(centers.shape) >= self.other
         kind = np.where(stays, known, uniform)
         moved = np.where(self.kinds, kind, near)
@@ -111,16 +110,31 @@ class Parzen:
         for axis in range(self.axes.num):
             x, mu = points[:, axis][:, None], self.points[:, axis][None, :]
             if self.kinds[axis]:
-                options = max(len(self.axes.levels[axis]), 1)
-                same = 1.0 - self.other + self.other / options
-                logs = np.where(
-                    np.abs(x - mu) < 1e-9,
-                    math.log(same * options),
-                    math.log(self.other),
-                )
+                options, other = self.options[axis], self.other[axis]
+                same = (1.0 - other) * options + other
+                logs = np.where(np.abs(x - mu) < 1e-9, math.log(same), math.log(other))
             else:
-                sd = self.sd[axis]
+                sd = self.sd[:, axis][None, :]
                 mass = ndtr((1.0 - mu) / sd) - ndtr(-mu / sd)
                 logs = -0.5 * ((x - mu) / sd) ** 2 - np.log(sd * math.sqrt(2.0 * math.pi) * mass)
             total[:, :-1] += np.where(np.isnan(logs), 0.0, logs)
         return np.asarray(logsumexp(total, axis=1)) - math.log(total.shape[1])
+
+
+def _widths(points: np.ndarray) -> np.ndarray:
+    """Return the deviation of each point's kernel on each axis, [N, D].
+
+    That of Scott's rule, or the distance to the farther of the point's two neighbours on that axis
+    where that is less (Bergstra et al., 2011, section 4.2): kernels narrow where good points
+    gather, but never so far that one stands alone.
+    """
+    num, width = points.shape
+    scott = 0.2 * max(num, 1) ** (-1.0 / (width + 4))
+    order = np.argsort(points, axis=0)
+    gaps = np.diff(np.take_along_axis(points, order, axis=0), axis=0)
+    # The first and the last have one neighbour; so have those beside others that are absent.
+    none = np.full((min(num, 1), width), np.nan)
+    wider = np.fmax(np.concatenate([none, gaps]), np.concatenate([gaps, none]))
+    found = np.empty_like(points)
+    np.put_along_axis(found, order, np.fmin(wider, scott), axis=0)
+    return np.maximum(found, 1.0 / min(100, 2 + num))
