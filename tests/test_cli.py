@@ -191,8 +191,12 @@ def test_fit_predict_evaluate_report(fit, run, folder, tmp_path, monkeypatch):
     truth = pl.read_csv(folder / "houses.csv")["price"]
     rmse = float(((printed["prediction"] - truth) ** 2).mean() ** 0.5)
     assert scores["rmse"] == pytest.approx(rmse, rel=1e-5)
-    plain = run("evaluate", "mine", folder / "houses.csv").out
-    assert f"{scores['r2']:.6g}" in plain
+    plain = run("evaluate", "mine", folder / "houses.csv")
+    assert f"{scores['r2']:.6g}" in plain.out
+    # Rows that it was trained on tell little: those that it was not are named beside.
+    assert f"rmse on the rows held out (test) {summary['test']['rmse']:.6g}" in plain.err
+    (tmp_path / "new.csv").write_bytes((folder / "houses.csv").read_bytes())
+    assert run("evaluate", "mine", "new.csv").err == ""
 
     result = run("report", "mine", "-o", tmp_path / "mine.html")
     assert result.code == 0

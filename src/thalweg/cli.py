@@ -370,9 +370,9 @@ def fit(
     named = {"tensorboard": tensorboard, "mlflow": mlflow, "wandb": wandb}
     hooks = {name: str(value) for name, value in named.items() if value is not None}
     # A mistake in an option is told before anything else is.
-    prepare(dataset, None, clock.budget, warm=warm_start, **options)
+    _, settings = prepare(dataset, None, clock.budget, warm=warm_start, **options)
     if show:
-        for line in dataset.describe():
+        for line in [*dataset.describe(), *(f"note: {text}" for text in settings.notices)]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if dry_run:
         from thalweg.study.setup import dry_run as estimate
@@ -599,8 +599,17 @@ def _write_masks(model: Any, source: str, output: Path | None) -> None:
 def evaluate(run: Run, source: Source, as_json: Json = False) -> None:
     """Score the model of a run on rows that hold the target."""
     from thalweg.study.model import Model
+    from thalweg.study.request import made_from
+    from thalweg.study.rundir import RunDirectory
 
     scores = Model.load(run).evaluate(source)
+    if made_from(run, source):
+        summary = RunDirectory.open(run).read_summary()
+        metric, part = summary["metric"], "test" if summary.get("test") else "validation"
+        value = summary[part].get(metric)
+        unseen = "" if value is None else f": {metric} on the rows held out ({part}) {value:.6g}"
+        note = f"the model was made from this data and trained on most of it{unseen}"
+        typer.echo(f"note: {note}", err=True)
     if as_json:
         typer.echo(json.dumps(scores))
         return

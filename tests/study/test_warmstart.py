@@ -26,6 +26,8 @@ def test_the_best_of_an_earlier_study_come_first(study, tables):
         warm_start=study.directory.path,
     )  # fmt: skip
     assert again.records[0]["config"] == study.summary["best_config"]
+    (told,) = [text for text in again.summary["notices"] if "warm start" in text]
+    assert f"what {len(finished)} of its trials reached is known" in told
 
 
 def test_of_other_data_only_the_configurations_are_taken(study, tables):
@@ -34,6 +36,7 @@ def test_of_other_data_only_the_configurations_are_taken(study, tables):
     assert warmth.first
     assert warmth.known == ()
     assert all("loss" not in config for config in warmth.first)
+    assert "its scores do not count" in warmth.told("earlier")
 
 
 def test_another_kind_of_data_is_refused(study, monkeypatch):

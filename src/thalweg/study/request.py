@@ -169,6 +169,21 @@ def same_data(request: Request, data: Any, folder: Path) -> Dataset:
     return dataset.with_task(dataset.task.with_choice(metric=request.metric, loss=request.loss))
 
 
+def made_from(folder: Path, source: str) -> bool:
+    """Return whether a finished run learned from this source, as far as its name tells."""
+    if not (folder / "run.json").exists():
+        return False
+    try:
+        origin = json.loads((folder / FILE).read_text(encoding="utf-8"))["origin"]
+        known = [] if origin is None else origin["source"]
+    except (OSError, ValueError, KeyError):
+        # A model's own folder, or a run of another version: nothing is known.
+        return False
+    place = Path() if origin is None else Path(origin["folder"])
+    names = known if isinstance(known, list) else [known]
+    return any(source == n or Path(source).resolve() == (place / n).resolve() for n in names)
+
+
 def settings_record(settings: Settings) -> dict[str, Any]:
     """Return settings as JSON-able values."""
     record = {f.name: getattr(settings, f.name) for f in fields(settings)}
@@ -189,6 +204,7 @@ def settings_from(record: Mapping[str, Any]) -> Settings:
             "budget": Budget(**record["budget"]),
             "first": tuple(Config(values) for values in record["first"]),
             "known": tuple((Config(values), rank) for values, rank in record["known"]),
+            "notices": tuple(record.get("notices", ())),
         }
     )
 

@@ -39,6 +39,7 @@ class Settings:
         first: Configs to try before the searcher's.
         known: Configs and what they reached in an earlier study on the same data (more is better),
             for a searcher that learns from scores.
+        notices: what the user should know of these settings.
         processes: processes that are going to share the study.
         refit: whether time is kept for training the winner again on all rows.
         growth: whether the winner is trained on parts of the rows, where that takes little.
@@ -64,6 +65,7 @@ class Settings:
     seed: int = 0
     first: tuple[Config, ...] = ()
     known: tuple[tuple[Config, float], ...] = ()
+    notices: tuple[str, ...] = ()
     processes: int = 1
     refit: bool = False
     growth: bool = False

@@ -122,10 +122,12 @@ def prepare(
     else:
         searched = Space.from_dict(space)
     known: tuple[tuple[Config, float], ...] = ()
+    notices: tuple[str, ...] = ()
     if warm is not None:
         warmth = warm_start(warm, dataset)
         known = warmth.known
         first = tuple(dict.fromkeys([*first, *warmth.first]))
+        notices = (warmth.told(warm),)
     tried = searched.get("model", Choice(["mlp"]))
     named = [m for leaf in leaves(tried) if isinstance(leaf, Choice) for m in leaf.options]
     for name in [*named, *(config.get_or_default("model") for config in first)]:
@@ -151,6 +153,7 @@ def prepare(
         seed=seed,
         first=tuple(first),
         known=known,
+        notices=notices,
         refit=refit,
         growth=growth,
         writing_seconds=writing_seconds(len(dataset.test) or len(dataset.validation))

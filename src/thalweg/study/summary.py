@@ -83,7 +83,8 @@ def summarise(
     # Texts are written for the test rows; for others too it would take as long again.
     write = not (task.kind in WRITTEN_KINDS and len(dataset.test))
     validation, held_out = _validation_scores(pairs, write)
-    notices = [*dataset.notices, *outcome.notices, *(yardsticks.failed if yardsticks else [])]
+    failed = yardsticks.failed if yardsticks else []
+    notices = [*dataset.notices, *settings.notices, *outcome.notices, *failed]
     predictions, forecasts = None, None
     if outputs is not None:
         predictions = _predictions(task, outputs, dataset.raw_target(dataset.test), model.threshold)

@@ -30,6 +30,16 @@ class Warmth(NamedTuple):
     first: tuple[Config, ...]
     known: tuple[tuple[Config, float], ...]
 
+    def told(self, run: str | Path) -> str:
+        """Return one line of what is taken over from a run."""
+        num = f"its best {len(self.first)} are" if len(self.first) > 1 else "its best is"
+        learned = (
+            f"and what {len(self.known)} of its trials reached is known"
+            if self.known
+            else "as the data or the metric are others, its scores do not count"
+        )
+        return f"warm start from {run}: {num} tried first, {learned}"
+
 
 def warm_start(run: str | Path, dataset: Dataset) -> Warmth:
     """Return what a finished study says of a data set, the same or another one.
