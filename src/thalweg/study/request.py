@@ -174,13 +174,13 @@ def made_from(folder: Path, source: str) -> bool:
     if not (folder / "run.json").exists():
         return False
     try:
-        origin = json.loads((folder / FILE).read_text(encoding="utf-8"))["origin"]
-        known = [] if origin is None else origin["source"]
-    except (OSError, ValueError, KeyError):
-        # A model's own folder, or a run of another version: nothing is known.
+        record = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # A run of another kind: nothing is known.
         return False
-    place = Path() if origin is None else Path(origin["folder"])
-    names = known if isinstance(known, list) else [known]
+    origin = record.get("origin") or {}
+    known, place = origin.get("source"), Path(origin.get("folder", "."))
+    names = [n for n in (known if isinstance(known, list) else [known]) if isinstance(n, str)]
     return any(source == n or Path(source).resolve() == (place / n).resolve() for n in names)
 
 
