@@ -7,32 +7,14 @@ from argparse import Namespace
 import digits_space as shared
 import numpy as np
 from protocol import clock, play, result
+from space import space_of
 
 from thalweg.models import InputShape
-from thalweg.space import Choice, Float, Space, Switch
 from thalweg.study.budget import Budget, Clock
 from thalweg.study.loop import Study
 from thalweg.study.settings import Settings
 from thalweg.task import Task
 from thalweg.training.feed import TrainingData
-
-
-def space() -> Space:
-    """Return the shared space in Thalweg's words."""
-    decay = Float(*shared.WEIGHT_DECAY, log=True)
-    return Space(
-        model="mlp",
-        depth=shared.DEPTH,
-        width=Choice(shared.WIDTHS),
-        activation="relu",
-        batch_size=shared.BATCH_SIZE,
-        optimizer=Choice(shared.OPTIMIZERS),
-        learning_rate=Float(*shared.LEARNING_RATE, log=True),
-        # What torch.optim calls weight_decay is decoupled for AdamW only, an L2 penalty elsewhere.
-        weight_decay=Switch("optimizer", {"adamw": decay}, Choice([0.0])),
-        l2=Switch("optimizer", {"adamw": Choice([0.0])}, decay),
-        dropout=Float(*shared.DROPOUT),
-    )
 
 
 def run(args: Namespace, halving: bool) -> dict[str, object]:
@@ -48,7 +30,8 @@ def run(args: Namespace, halving: bool) -> dict[str, object]:
         Task("multiclass", ("digit",), classes=tuple(range(10))),
         InputShape(x.shape[1]),
         Settings(
-            space=space(), budget=budget, epochs=float(epochs), halving=halving, reduction_factor=4,
+            space=space_of(shared.WIDTHS, shared.BATCH_SIZE, model="mlp", depth=shared.DEPTH),
+            budget=budget, epochs=float(epochs), halving=halving, reduction_factor=4,
             search="random", num_finalists=1, num_replicates=0, seed=args.seed,
         ),
         Clock(budget),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import digits_space as shared
 import numpy as np
@@ -27,15 +27,20 @@ NETWORKS: dict[str, dict[str, object]] = {
 }
 
 
-def space(name: str) -> Space:
-    """Return the shared space in Thalweg's words."""
-    problem = problems.PROBLEMS[name]
+def space_of(widths: Sequence[int], batch_size: int, **network: object) -> Space:
+    """Return the shared space in Thalweg's words.
+
+    Args:
+        widths: to choose from.
+        batch_size: rows of a step.
+        network: what is fixed of the networks.
+    """
     decay = Float(*shared.WEIGHT_DECAY, log=True)
     return Space(
-        **NETWORKS[name],
-        width=Choice(problem.widths),
+        **network,
+        width=Choice(widths),
         activation="relu",
-        batch_size=problem.batch_size,
+        batch_size=batch_size,
         optimizer=Choice(shared.OPTIMIZERS),
         learning_rate=Float(*shared.LEARNING_RATE, log=True),
         # What torch.optim calls weight_decay is decoupled for AdamW only, an L2 penalty elsewhere.
@@ -96,7 +101,8 @@ def run(args: Namespace, name: str) -> dict[str, object]:
         Task("binary" if len(classes) == 2 else "multiclass", ("class",), classes=classes),
         shape(name, data),
         Settings(
-            space=space(name), budget=budget, epochs=float(problem.epochs), search="gp",
+            space=space_of(problem.widths, problem.batch_size, **NETWORKS[name]),
+            budget=budget, epochs=float(problem.epochs), search="gp",
             num_finalists=1, num_replicates=0, seed=args.seed,
         ),
         Clock(budget),

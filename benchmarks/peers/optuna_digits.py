@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import digits_space as space
@@ -21,6 +22,17 @@ PRUNERS = {
 }
 
 
+def suggest(trial: optuna.Trial, widths: Sequence[int]) -> dict[str, object]:
+    """Return a configuration of the shared space."""
+    return {
+        "optimizer": trial.suggest_categorical("optimizer", space.OPTIMIZERS),
+        "learning_rate": trial.suggest_float("learning_rate", *space.LEARNING_RATE, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", *space.WEIGHT_DECAY, log=True),
+        "dropout": trial.suggest_float("dropout", *space.DROPOUT),
+        "width": trial.suggest_categorical("width", widths),
+    }
+
+
 def search(storage: BaseStorage, pruner: str, seed: int, worker: int, tiny: bool) -> None:
     """Add trials to the study in ``storage`` until it holds all."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -28,13 +40,7 @@ def search(storage: BaseStorage, pruner: str, seed: int, worker: int, tiny: bool
     trials, epochs = (6, 2) if tiny else (space.TRIALS, space.EPOCHS)
 
     def objective(trial: optuna.Trial) -> float:
-        config = {
-            "optimizer": trial.suggest_categorical("optimizer", space.OPTIMIZERS),
-            "learning_rate": trial.suggest_float("learning_rate", *space.LEARNING_RATE, log=True),
-            "weight_decay": trial.suggest_float("weight_decay", *space.WEIGHT_DECAY, log=True),
-            "dropout": trial.suggest_float("dropout", *space.DROPOUT),
-            "width": trial.suggest_categorical("width", space.WIDTHS),
-        }
+        config = suggest(trial, space.WIDTHS)
         best = 0.0
         for epoch, accuracy in enumerate(train(config, data, seed, epochs)):
             best = max(best, accuracy)

@@ -10,12 +10,12 @@ from argparse import Namespace
 from itertools import chain
 from pathlib import Path
 
-import digits_space as shared
 import optuna
 import space_problems as problems
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna_digits import suggest
 from protocol import clock, play, result
 from space_torch import Tensors, train
 
@@ -58,13 +58,7 @@ def work(
 
     def objective(trial: optuna.Trial) -> float:
         nonlocal left
-        config = {
-            "optimizer": trial.suggest_categorical("optimizer", shared.OPTIMIZERS),
-            "learning_rate": trial.suggest_float("learning_rate", *shared.LEARNING_RATE, log=True),
-            "weight_decay": trial.suggest_float("weight_decay", *shared.WEIGHT_DECAY, log=True),
-            "dropout": trial.suggest_float("dropout", *shared.DROPOUT),
-            "width": trial.suggest_categorical("width", problem.widths),
-        }
+        config = suggest(trial, problem.widths)
         best = 0.0
         for epoch, accuracy in enumerate(train(config, data, args.seed, problem.epochs), 1):
             left -= 1
