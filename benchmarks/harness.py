@@ -166,21 +166,24 @@ def ratios(task: Task, records: Iterable[Record]) -> list[dict]:
             above, below = (peer, ours) if task.reference == "ours" else (ours, peer)
             pairs = zip(above.figures(task.clock), below.figures(task.clock), strict=True)
             values = [a / b for a, b in pairs]
-            found.append(
-                {
-                    "ours": ours.contestant.name,
-                    "peer": peer.contestant.name,
-                    "of": "peer / ours" if task.reference == "ours" else "ours / peer",
-                    "ratios": values,
-                    "median": statistics.median(values),
-                    "low": min(values),
-                    "high": max(values),
-                }
-            )
+            of = "peer / ours" if task.reference == "ours" else "ours / peer"
+            found.append(_ratio(ours, peer, of, values))
     return found
 
 
-def reached(task: Task, records: Iterable[Record]) -> list[dict]:
+def _ratio(ours: Record, peer: Record, of: str, values: list[float]) -> dict:
+    return {
+        "ours": ours.contestant.name,
+        "peer": peer.contestant.name,
+        "of": of,
+        "ratios": values,
+        "median": statistics.median(values),
+        "low": min(values),
+        "high": max(values),
+    }
+
+
+def reached(records: Iterable[Record]) -> list[dict]:
     """Divide the time of every peer's search by that in which ours reached its final score.
 
     Both from process start, round by round; 0 where ours never reached it.
@@ -194,18 +197,7 @@ def reached(task: Task, records: Iterable[Record]) -> list[dict]:
                 before = own["result_seconds"] - own["seconds"]
                 times = [before + t for t, score in own["path"] if score >= other["score"]]
                 values.append(other["result_seconds"] / times[0] if times else 0.0)
-            found.append(
-                {
-                    "ours": ours.contestant.name,
-                    "peer": peer.contestant.name,
-                    "of": "peer / ours to the peer's final score",
-                    "ratios": values,
-                    "median": statistics.median(values),
-                    "low": min(values),
-                    "high": max(values),
-                    "never": values.count(0.0),
-                }
-            )
+            found.append(_ratio(ours, peer, "peer / ours to the peer's final score", values))
     return found
 
 
@@ -243,19 +235,19 @@ def show(task: Task, records: Sequence[Record], peak: float) -> None:
         return
     print(f"\nRatios {found[0]['of']}, pair by pair:\n")
     for ratio in found:
-        print(
-            f"- {ratio['ours']} against {ratio['peer']}: "
-            f"{ratio['median']:.3g}× [{ratio['low']:.3g} to {ratio['high']:.3g}]"
-        )
-    sooner = reached(task, records)
+        print(_line(ratio))
+    sooner = reached(records)
     if sooner:
         print("\nThe same to the peer's final score (0: never reached), pair by pair:\n")
     for ratio in sooner:
-        print(
-            f"- {ratio['ours']} against {ratio['peer']}: "
-            f"{ratio['median']:.3g}× [{ratio['low']:.3g} to {ratio['high']:.3g}], "
-            f"{ratio['never']} of {len(ratio['ratios'])} never"
-        )
+        print(f"{_line(ratio)}, {ratio['ratios'].count(0.0)} of {len(ratio['ratios'])} never")
+
+
+def _line(ratio: dict) -> str:
+    return (
+        f"- {ratio['ours']} against {ratio['peer']}: "
+        f"{ratio['median']:.3g}× [{ratio['low']:.3g} to {ratio['high']:.3g}]"
+    )
 
 
 def spread(values: Sequence[float]) -> str:

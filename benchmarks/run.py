@@ -233,7 +233,9 @@ def main() -> None:
     parser.add_argument(
         "tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}; default all"
     )
-    parser.add_argument("--repeats", type=int, help="rounds; default 5, and 10 seeds for digits")
+    parser.add_argument(
+        "--repeats", type=int, help="rounds; default 5, 10 for digits, 3 for search-*"
+    )
     parser.add_argument("--peers-python", default=sys.executable, help="Python that has the peers")
     parser.add_argument("--data", type=Path, help="folder with mnist/, adult/, sst2/")
     parser.add_argument(
@@ -286,7 +288,7 @@ def main() -> None:
                     "clock": task.clock,
                     "contestants": [asdict(record) for record in records],
                     "ratios": ratios(task, records),
-                    "reached": reached(task, records),
+                    "reached": reached(records),
                 }
             )
             if args.out:  # after every task: an interrupted run keeps what it has

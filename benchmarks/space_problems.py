@@ -9,7 +9,7 @@
 All are ReLU networks with dropout, trained with cross-entropy; optimizer, learning rate, weight
 decay and dropout come from the space of ``digits_space``, the width from the problem's own. A
 search may spend so many epochs, summed over its trials; a trial's score is the highest validation
-accuracy seen after one of its epochs, a search's score the best of its trials.
+accuracy of its evaluations, a search's score the best of its trials.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ EMBEDDING = 64
 KERNELS = (3, 4, 5)
 WORDS = 48
 """Longest phrase; the rest of a longer one is left out."""
-COUNTS = {"mnist": (6_000, 2_000), "sst2": (6_000, 2_000)}
-"""Rows to train and to judge on."""
+NUM_ROWS, NUM_JUDGED = 6_000, 2_000
+"""Images and phrases to train and to judge on."""
 
 
 class Problem(NamedTuple):
@@ -92,20 +92,18 @@ def _adult(folder: Path, seed: int) -> Data:
 
 def _mnist(folder: Path, seed: int) -> Data:
     whole = mnist(folder)
-    num, judged = COUNTS["mnist"]
-    rows = np.random.default_rng(seed).permutation(len(whole.y))[: num + judged]
+    rows = np.random.default_rng(seed).permutation(len(whole.y))[: NUM_ROWS + NUM_JUDGED]
     x = np.rint(whole.x[rows] * 255).astype(np.uint8).reshape(-1, 28, 28, 1)
     y = whole.y[rows]
-    return Data(x[:num], y[:num], x[num:], y[num:])
+    return Data(x[:NUM_ROWS], y[:NUM_ROWS], x[NUM_ROWS:], y[NUM_ROWS:])
 
 
 def _sst2(folder: Path, seed: int) -> Data:
     with (folder / "sst2" / "train.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
-    num, judged = COUNTS["sst2"]
-    rows = np.random.default_rng(seed).permutation(len(table))[: num + judged]
+    rows = np.random.default_rng(seed).permutation(len(table))[: NUM_ROWS + NUM_JUDGED]
     phrases = [table[row]["sentence"].lower().split()[:WORDS] for row in rows]
-    counts = Counter(word for phrase in phrases[:num] for word in phrase)
+    counts = Counter(word for phrase in phrases[:NUM_ROWS] for word in phrase)
     often = sorted(word for word, count in counts.items() if count > 1)
     number = {word: 2 + i for i, word in enumerate(often)}
     x = np.zeros((len(rows), WORDS), np.int64)
@@ -114,4 +112,4 @@ def _sst2(folder: Path, seed: int) -> Data:
     # No phrase is empty: convolutions have something to read.
     x[:, 0] = np.maximum(x[:, 0], 1)
     y = np.array([int(table[row]["label"]) for row in rows])
-    return Data(x[:num], y[:num], x[num:], y[num:], 2 + len(number))
+    return Data(x[:NUM_ROWS], y[:NUM_ROWS], x[NUM_ROWS:], y[NUM_ROWS:], 2 + len(number))

@@ -6,8 +6,8 @@ from argparse import Namespace
 
 import digits_space as shared
 import numpy as np
-from protocol import clock, play, result
-from space import space_of
+from protocol import clock, play
+from space import space_of, told
 
 from thalweg.models import InputShape
 from thalweg.study.budget import Budget, Clock
@@ -37,14 +37,7 @@ def run(args: Namespace, halving: bool) -> dict[str, object]:
         Clock(budget),
     )  # fmt: skip
     outcome = study.run()
-    return result(
-        lap(),
-        outcome.best.score,
-        "best validation accuracy",
-        packages=["thalweg", "jax"],
-        compile_seconds=outcome.compile_seconds,
-        note="Thalweg's compile time is summed over programs that compile side by side",
-    )
+    return told(lap(), outcome)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from thalweg.space import Choice, Float, Space, Switch
 from thalweg.study.budget import Budget, Clock
 from thalweg.study.listener import Silent
 from thalweg.study.loop import Study
+from thalweg.study.outcome import Outcome
 from thalweg.study.settings import Settings
 from thalweg.task import Task
 from thalweg.training.feed import TrainingData
@@ -69,7 +70,7 @@ def shape(name: str, data: problems.Data) -> InputShape:
     return InputShape(tokens=(data.x.shape[1], data.vocabulary))
 
 
-class Path(Silent):
+class Rises(Silent):
     """Notes when the best score rose.
 
     Args:
@@ -85,10 +86,25 @@ class Path(Silent):
             self.points.append((self.elapsed(), best))
 
 
+def told(
+    seconds: float, outcome: Outcome, path: Sequence[tuple[float, float]] = ()
+) -> dict[str, object]:
+    """Return a search's result."""
+    return result(
+        seconds,
+        outcome.best.score,
+        "best validation accuracy",
+        packages=["thalweg", "jax"],
+        compile_seconds=outcome.compile_seconds,
+        path=path,
+        note="Thalweg's compile time is summed over programs that compile side by side",
+    )
+
+
 def run(args: Namespace, name: str) -> dict[str, object]:
     """Search one of the problems."""
     lap, start = clock(), time.perf_counter()
-    path = Path(lambda: time.perf_counter() - start)
+    rises = Rises(lambda: time.perf_counter() - start)
     problem = problems.PROBLEMS[name]
     data = problems.load(name, args.data, args.seed, tiny=args.tiny)
     classes = tuple(range(int(data.y.max()) + 1))
@@ -106,19 +122,11 @@ def run(args: Namespace, name: str) -> dict[str, object]:
             num_finalists=1, num_replicates=0, seed=args.seed,
         ),
         Clock(budget),
-        path,
+        rises,
     )  # fmt: skip
     outcome = study.run()
     assert study.ledger.task.metric == "accuracy"
-    return result(
-        lap(),
-        outcome.best.score,
-        "best validation accuracy",
-        packages=["thalweg", "jax"],
-        compile_seconds=outcome.compile_seconds,
-        path=path.points,
-        note="Thalweg's compile time is summed over programs that compile side by side",
-    )
+    return told(lap(), outcome, rises.points)
 
 
 if __name__ == "__main__":

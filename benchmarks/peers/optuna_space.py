@@ -8,14 +8,11 @@ import time
 import warnings
 from argparse import Namespace
 from itertools import chain
-from pathlib import Path
 
 import optuna
 import space_problems as problems
 import torch
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna_digits import suggest
+from optuna_digits import journal, suggest
 from protocol import clock, play, result
 from space_torch import Tensors, train
 
@@ -29,7 +26,7 @@ SAMPLERS = {
 def study_of(folder: str, sampler: str, seed: int, epochs: int) -> optuna.Study:
     """Return the study that the processes share through a journal file."""
     return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(Path(folder) / "journal.log"))),
+        storage=journal(folder),
         study_name="space",
         load_if_exists=True,
         direction="maximize",
